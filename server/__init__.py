@@ -1,0 +1,1 @@
+"""The Missionstream server: its rules, its agents and the HTTP faces."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the log, its one writer and the projections."""

@@ -1,0 +1,346 @@
+"""One transaction of the writer: lock, decide, number, project, append. Applies many callers' parts together."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from storage.queries import queries
+from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, Row, Rules
+from storage.states import StateCache, Versioned
+from streams.errors import Conflict, KeyReused, NotFound
+from streams.event import Draft, Event, ascii_json, cleaned
+
+
+class Head(msgspec.Struct):
+    """A locked stream as the batch moves it on."""
+
+    head: int
+    version: int
+    closed: bool
+    counts: Counter[str]
+    crew_id: UUID | None = None
+    team_id: UUID | None = None
+    is_new: bool = False
+
+
+class Record(msgspec.Struct):
+    """Activity to append without a decision. All of a record's drafts are stored, or none."""
+
+    stream_id: UUID
+    drafts: Sequence[Draft]
+
+    def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
+        return (self.stream_id,)
+
+
+class Execute(msgspec.Struct):
+    """A command to decide. `answer` renders the new state for the caller; its JSON is what a repeat of `key` gets."""
+
+    stream_id: UUID
+    kind: str
+    command: Command
+    answer: Callable[[Any], Any]
+    key: Key | None = None
+
+    def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
+        return (self.stream_id, workspace_id) if self.command.touches_workspace else (self.stream_id,)
+
+
+Part = Record | Execute
+Result = list[Appended] | Outcome
+
+
+class Batch:
+    """The work of one transaction of one workspace. Not reused.
+
+    `results` holds, for each part, its result or the exception that only its caller gets. After `apply`, `events`
+    are numbered; they are facts only once the caller has seen COMMIT succeed.
+    """
+
+    def __init__(self, workspace_id: UUID, parts: Sequence[Part], kinds: Kinds, cache: StateCache) -> None:
+        self.workspace_id = workspace_id
+        self.parts = parts
+        self.results: list[Result | Exception] = []
+        self.events: list[Event] = []
+        self.xact_id: str | None = None
+        self._kinds = kinds
+        self._cache = cache
+        self._at = datetime.now(UTC)
+        self._heads: dict[UUID, Head] = {}
+        self._states: dict[UUID, Versioned] = {}
+        self._rows: dict[UUID, tuple[str, Row, datetime | None]] = {}
+        self._known: dict[tuple[UUID, str], Event] = {}
+        self._answers: dict[tuple[str, str], tuple[str, str]] = {}
+        self._new_answers: dict[tuple[str, str], tuple[str, str]] = {}
+        self._dedupe_keys: list[str | None] = []
+
+    async def apply(self, connection: asyncpg.Connection) -> None:
+        """Run every statement but BEGIN and COMMIT."""
+        await self._load_answers(connection)
+        await self._lock(connection)
+        await self._load_known(connection)
+        await self._load_states(connection)
+        for part in self.parts:
+            try:
+                self.results.append(self._record(part) if isinstance(part, Record) else self._execute(part))
+            except Exception as error:  # one caller's fault is that caller's alone
+                self.results.append(error)
+        if self.events or self._new_answers:
+            await self._save(connection)
+            await self._append(connection)
+
+    def committed(self) -> None:
+        """Tell the state cache what is now true."""
+        for stream_id, state in self._states.items():
+            self._cache.put(self.workspace_id, stream_id, state)
+
+    # reading
+
+    async def _load_answers(self, connection: asyncpg.Connection) -> None:
+        keys = [part.key for part in self.parts if isinstance(part, Execute) and part.key]
+        if keys:
+            rows = await connection.fetch(
+                queries.writer.answered, self.workspace_id, [k.scope for k in keys], [k.key for k in keys]
+            )
+            self._answers = {(r["scope"], r["key"]): (r["fingerprint"], r["answer"]) for r in rows}
+
+    async def _lock(self, connection: asyncpg.Connection) -> None:
+        wanted = {stream for part in self.parts for stream in part.streams(self.workspace_id)}
+        for row in await connection.fetch(queries.writer.lock, self.workspace_id, sorted(wanted)):
+            self._heads[row["id"]] = Head(
+                head=row["head"],
+                version=row["state_version"],
+                closed=row["closed"],
+                counts=Counter(msgspec.json.decode(row["counts"])),
+                crew_id=row["crew_id"],
+                team_id=row["team_id"],
+            )
+
+    async def _load_known(self, connection: asyncpg.Connection) -> None:
+        asked = [
+            (part.stream_id, draft.dedupe_key)
+            for part in self.parts
+            if isinstance(part, Record)
+            for draft in part.drafts
+            if draft.dedupe_key is not None
+        ]
+        if asked:
+            streams, keys = zip(*asked, strict=True)
+            for row in await connection.fetch(queries.writer.known, self.workspace_id, streams, keys):
+                event = Event(workspace_id=self.workspace_id, at=self._at, **{k: row[k] for k in _KNOWN})
+                self._known[row["stream_id"], row["dedupe_key"]] = event
+
+    async def _load_states(self, connection: asyncpg.Connection) -> None:
+        missing: list[UUID] = []
+        for part in self.parts:
+            head = self._heads.get(part.stream_id)
+            if isinstance(part, Execute) and head is not None and part.stream_id not in self._states:
+                state = self._cache.get(self.workspace_id, part.stream_id, head.version)
+                if state is None:
+                    missing.append(part.stream_id)
+                else:
+                    self._states[part.stream_id] = state
+        if missing:
+            for row in await connection.fetch(queries.writer.states, self.workspace_id, missing):
+                rules = self._kinds[row["kind"]]
+                state = msgspec.json.decode(row["state"], type=rules.state_type)
+                self._states[row["id"]] = Versioned(row["kind"], row["state_version"], state)
+
+    # deciding
+
+    def _record(self, part: Record) -> list[Appended]:
+        head = self._heads.get(part.stream_id)
+        if head is None or head.closed:
+            raise NotFound(f"Mission {part.stream_id} not found")
+        events = [self._event(part.stream_id, head, draft, place) for place, draft in enumerate(part.drafts)]
+        self._refuse_other_content(part, events)
+        appended: list[Appended] = []
+        for event, draft in zip(events, part.drafts, strict=True):
+            known = self._known.get((part.stream_id, draft.dedupe_key)) if draft.dedupe_key else None
+            if known is None:
+                known = self._add(msgspec.structs.replace(event, sequence=head.head + 1), head, draft)
+                appended.append(Appended(known.sequence, known.position, True))
+            else:
+                appended.append(Appended(known.sequence, known.position, False))
+        return appended
+
+    def _refuse_other_content(self, part: Record, events: list[Event]) -> None:
+        asked: dict[str, Event] = {}
+        for event, draft in zip(events, part.drafts, strict=True):
+            if draft.dedupe_key is not None:
+                first = self._known.get((part.stream_id, draft.dedupe_key)) or asked.get(draft.dedupe_key)
+                if first is not None and not _same(first, event):
+                    raise KeyReused(f"event_id {draft.event_id or draft.dedupe_key} is known with other content")
+                asked.setdefault(draft.dedupe_key, event)
+
+    def _execute(self, part: Execute) -> Outcome:
+        if part.key is not None:
+            first = self._answers.get((part.key.scope, part.key.key))
+            if first is not None:
+                if first[0] != part.key.fingerprint:
+                    raise KeyReused(key=part.key.key)
+                return Outcome(first[1], replayed=True)
+        rules = self._kinds[part.kind]
+        before, head = self._before(part)
+        decision = rules.decide(before, part.command)
+        state, events = self._evolved(part, rules, before, head, decision)
+        answer = ascii_json(part.answer(state)).decode()
+        row = rules.row(state)
+        # Nothing above changed the batch, nothing below raises.
+        if head.is_new:
+            head.crew_id, head.team_id = row.crew_id, row.team_id
+            self._heads[part.stream_id] = head
+        for event, draft in zip(events, decision.drafts, strict=True):
+            self._add(event, self._heads[event.stream_id], draft)
+            if event.type in rules.state_events and event.stream_id == part.stream_id:
+                head.version = event.sequence
+        head.closed = decision.deletes
+        if decision.drafts:
+            self._states[part.stream_id] = Versioned(part.kind, head.version, state)
+            self._rows[part.stream_id] = (part.kind, row, self._at if decision.deletes else None)
+        if part.key is not None:
+            entry = (part.key.fingerprint, answer)
+            self._answers[part.key.scope, part.key.key] = entry
+            self._new_answers[part.key.scope, part.key.key] = entry
+        return Outcome(answer, tuple(events), state)
+
+    def _before(self, part: Execute) -> tuple[Any, Head]:
+        head = self._heads.get(part.stream_id)
+        if part.command.creates:
+            if head is not None:
+                raise Conflict(f"mission {part.stream_id} exists already")
+            return None, Head(head=0, version=0, closed=False, counts=Counter(), is_new=True)
+        known = self._states.get(part.stream_id)
+        if head is None or head.closed or known is None or known.kind != part.kind:
+            raise NotFound(f"Mission {part.stream_id} not found")
+        return known.state, head
+
+    def _evolved(
+        self, part: Execute, rules: Rules, state: Any, head: Head, decision: Decision
+    ) -> tuple[Any, list[Event]]:
+        events: list[Event] = []
+        added = {part.stream_id: 0, self.workspace_id: 0}
+        for draft in map(cleaned, decision.drafts):
+            stream_id = self.workspace_id if draft.to_workspace else part.stream_id
+            at = self._heads[stream_id] if draft.to_workspace else head
+            event = self._event(stream_id, at, draft, added[stream_id])
+            added[stream_id] += 1
+            events.append(event)
+            if draft.type in rules.state_events and not draft.to_workspace:
+                state = rules.evolve(state, event)
+        return state, events
+
+    def _event(self, stream_id: UUID, head: Head, draft: Draft, place: int) -> Event:
+        return Event(
+            workspace_id=self.workspace_id,
+            position=0,  # known only when the workspace's head is
+            stream_id=stream_id,
+            sequence=head.head + place + 1,
+            type=draft.type,
+            at=self._at,
+            actor=draft.actor,
+            crew_id=head.crew_id,
+            team_id=head.team_id,
+            event_id=draft.event_id,
+            tool_call_id=draft.tool_call_id,
+            tool_name=draft.tool_name,
+            content=draft.content,
+            metadata=ascii_json(draft.metadata).decode() if draft.metadata else "{}",
+        )
+
+    def _add(self, event: Event, head: Head, draft: Draft) -> Event:
+        head.head = event.sequence
+        head.counts[event.type] += 1
+        self.events.append(event)
+        self._dedupe_keys.append(draft.dedupe_key)
+        if draft.dedupe_key is not None:
+            self._known[event.stream_id, draft.dedupe_key] = event
+        return event
+
+    # writing
+
+    async def _save(self, connection: asyncpg.Connection) -> None:
+        if self._new_answers:
+            scopes, keys = zip(*self._new_answers, strict=True)
+            fingerprints, answers = zip(*self._new_answers.values(), strict=True)
+            await connection.execute(
+                queries.writer.save_answers, self.workspace_id, self._at, scopes, keys, fingerprints, answers
+            )
+        new = {stream: head for stream, head in self._heads.items() if head.is_new}
+        if new:
+            await connection.execute(
+                queries.writer.open_streams,
+                self.workspace_id,
+                list(new),
+                [head.crew_id for head in new.values()],
+                [head.team_id for head in new.values()],
+            )
+        if self._rows:
+            columns = zip(*(self._columns(stream) for stream in sorted(self._rows)), strict=True)
+            await connection.execute(queries.writer.save_missions, self.workspace_id, *map(list, columns))
+
+    def _columns(self, stream_id: UUID) -> tuple[Any, ...]:
+        kind, row, deleted_at = self._rows[stream_id]
+        known = self._states[stream_id]
+        state = msgspec.json.encode(known.state).decode()
+        return (
+            stream_id, kind, row.status, row.phase, row.title, row.crew_id, row.parent_id, row.run_id, row.queued,
+            known.version, state, row.created_at, row.updated_at, deleted_at,
+        )  # fmt: skip
+
+    async def _append(self, connection: asyncpg.Connection) -> None:
+        moved = sorted({event.stream_id for event in self.events} | set(self._rows))
+        heads = [self._heads[stream] for stream in moved]
+        events = self.events
+        appended = await connection.fetchrow(
+            queries.writer.append,
+            self.workspace_id,
+            self._at,
+            moved,
+            [head.head for head in heads],
+            [head.version for head in heads],
+            [msgspec.json.encode(head.counts).decode() for head in heads],
+            [head.closed for head in heads],
+            [e.stream_id for e in events],
+            [e.sequence for e in events],
+            [e.type for e in events],
+            [e.actor for e in events],
+            [e.crew_id for e in events],
+            [e.team_id for e in events],
+            [e.event_id for e in events],
+            [e.tool_call_id for e in events],
+            [e.tool_name for e in events],
+            self._dedupe_keys,
+            [e.content for e in events],
+            [e.metadata for e in events],
+        )
+        self.xact_id = appended["xact_id"]
+        self._number(appended["base"])
+
+    def _number(self, base: int) -> None:
+        self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
+        at = {(event.stream_id, event.sequence): event for event in self.events}
+        for index, (part, result) in enumerate(zip(self.parts, self.results, strict=True)):
+            if isinstance(result, list):
+                rows = [(row, at.get((part.stream_id, row.sequence))) for row in result]
+                self.results[index] = [r._replace(position=e.position) if e else r for r, e in rows]
+            elif isinstance(result, Outcome):
+                events = tuple(at[event.stream_id, event.sequence] for event in result.events)
+                self.results[index] = result._replace(events=events)
+
+
+_KNOWN = (
+    "position", "stream_id", "sequence", "type", "event_id", "tool_call_id", "tool_name", "content", "metadata",
+)  # fmt: skip
+
+
+def _same(one: Event, other: Event) -> bool:
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("type", "content", "tool_call_id", "tool_name", "metadata")
+    )

@@ -1,0 +1,125 @@
+"""Reading the log: by channel and position for streams, by mission and sequence for pages."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from storage.pool import Database
+from storage.queries import queries
+from streams.channels import Channel
+from streams.cursor import MAX_POSITION
+from streams.errors import NotFound
+from streams.event import Event
+from streams.reader import Head, Page
+
+MAX_ROWS = 500
+
+_OF = {
+    "workspace": queries.events.of_workspace,
+    "mission": queries.events.of_stream,
+    "crew": queries.events.of_crew,
+    "team": queries.events.of_team,
+}
+_BEFORE = {
+    "mission": queries.events.before_in_stream,
+    "crew": queries.events.before_in_crew,
+    "team": queries.events.before_in_team,
+}
+FIELDS = (
+    "workspace_id", "position", "stream_id", "sequence", "type", "at", "actor", "crew_id", "team_id", "event_id",
+    "tool_call_id", "tool_name", "content", "metadata",
+)  # fmt: skip
+
+
+def event(row: asyncpg.Record) -> Event:
+    """A row of `events`, as an Event."""
+    return Event(**{name: row[name] for name in FIELDS})
+
+
+class Slice(NamedTuple):
+    """Which events of a mission: `before` wins over `since`; `types` None means all."""
+
+    since: int = 0
+    before: int | None = None
+    types: Sequence[str] | None = None
+    limit: int = 50_000
+    offset: int = 0
+
+
+class Log:
+    """The durable store of all streams, as the read law sees it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def head(self, workspace_id: UUID) -> Head:
+        """Epoch, floor and head, in one reading. NotFound for an unknown workspace."""
+        async with self._database.reading() as connection:
+            return await read_head(connection, workspace_id)
+
+    async def heads(self, workspace_ids: Iterable[UUID]) -> dict[UUID, Head]:
+        """The same for all followed workspaces, in one statement."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.events.heads, list(workspace_ids))
+        return {row["id"]: Head(row["epoch"], row["floor"], row["head"], row["rights_version"]) for row in rows}
+
+    async def after(
+        self, channel: Channel, position: int, *, until: int = MAX_POSITION, max_bytes: int = 1 << 18
+    ) -> Page:
+        """The channel's events with positions in (position, until], up to about `max_bytes`, in order.
+
+        `prev` is the position of the channel's event before the first of them.
+        """
+        arguments = [channel.workspace_id, position, until, MAX_ROWS, max_bytes]
+        if channel.kind != "workspace":
+            arguments.append(channel.id)
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_OF[channel.kind], *arguments)
+            if channel.kind == "workspace":
+                prev = rows[0]["position"] - 1 if rows else position
+            else:
+                prev = await connection.fetchval(_BEFORE[channel.kind], channel.workspace_id, channel.id, position)
+        return Page([event(row) for row in rows], prev)
+
+    async def before(self, channel: Channel, position: int) -> int:
+        """The position of the channel's last event at or below `position`; 0 if there is none."""
+        if channel.kind == "workspace":
+            return position
+        async with self._database.reading() as connection:
+            found: int = await connection.fetchval(_BEFORE[channel.kind], channel.workspace_id, channel.id, position)
+        return found
+
+    async def position_of(self, workspace_id: UUID, mission_id: UUID, sequence: int) -> int | None:
+        """The position of a mission's event; None where the mission has no such sequence."""
+        async with self._database.reading() as connection:
+            found: int | None = await connection.fetchval(
+                queries.events.position_of, workspace_id, mission_id, sequence
+            )
+        return found
+
+    async def page(self, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
+        """A page of a mission's events, ascending."""
+        async with self._database.reading() as connection:
+            return await read_page(connection, workspace_id, mission_id, wanted)
+
+
+async def read_head(connection: asyncpg.Connection, workspace_id: UUID) -> Head:
+    row = await connection.fetchrow(queries.events.head, workspace_id)
+    if row is None:
+        raise NotFound("there is no such workspace")
+    return Head(row["epoch"], row["floor"], row["head"])
+
+
+async def read_page(connection: asyncpg.Connection, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
+    types = None if wanted.types is None else list(wanted.types)
+    if wanted.before is None:
+        rows = await connection.fetch(
+            queries.events.upward, workspace_id, mission_id, wanted.since, types, wanted.limit, wanted.offset
+        )
+        return [event(row) for row in rows]
+    rows = await connection.fetch(
+        queries.events.downward, workspace_id, mission_id, wanted.before, types, wanted.limit, wanted.offset
+    )
+    return [event(row) for row in reversed(rows)]

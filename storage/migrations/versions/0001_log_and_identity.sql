@@ -1,0 +1,216 @@
+-- The log, its projections, identity. Every key begins with workspace_id, so that tenants can be spread over databases.
+
+CREATE TABLE instance (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    system_identifier text NOT NULL,
+    timeline_id bigint NOT NULL
+);
+COMMENT ON TABLE instance IS 'Which PostgreSQL history the epochs were made for.';
+
+CREATE TABLE workspaces (
+    id uuid PRIMARY KEY,
+    slug text NOT NULL UNIQUE CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    name text NOT NULL,
+    epoch text NOT NULL,
+    floor bigint NOT NULL DEFAULT 0,
+    rights_version bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE workspace_heads (
+    workspace_id uuid PRIMARY KEY REFERENCES workspaces ON DELETE CASCADE,
+    head bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 10);
+COMMENT ON TABLE workspace_heads IS 'The hot row: locked from the append until COMMIT, so that positions become visible in order.';
+
+CREATE TABLE streams (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    head bigint NOT NULL DEFAULT 0,
+    state_version bigint NOT NULL DEFAULT 0,
+    closed boolean NOT NULL DEFAULT false,
+    at timestamptz,
+    counts json NOT NULL DEFAULT '{}',
+    crew_id uuid,
+    team_id uuid,
+    PRIMARY KEY (workspace_id, id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE streams IS 'One row for each mission, and one (id = workspace_id) for what happens outside missions.';
+
+CREATE TABLE missions (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    status text NOT NULL,
+    phase text NOT NULL,
+    title text,
+    crew_id uuid,
+    parent_id uuid,
+    run_id uuid,
+    queued integer NOT NULL DEFAULT 0,
+    state_version bigint NOT NULL,
+    state json NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    deleted_at timestamptz,
+    PRIMARY KEY (workspace_id, id)
+);
+CREATE INDEX missions_listed ON missions (workspace_id, updated_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX missions_children ON missions (workspace_id, parent_id, created_at) WHERE parent_id IS NOT NULL;
+CREATE INDEX missions_busy ON missions (workspace_id, id) WHERE run_id IS NOT NULL OR queued > 0;
+CREATE INDEX missions_erasable ON missions (deleted_at) WHERE deleted_at IS NOT NULL;
+
+CREATE TABLE events (
+    workspace_id uuid NOT NULL,
+    position bigint NOT NULL,
+    stream_id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    type text NOT NULL,
+    at timestamptz NOT NULL,
+    actor text,
+    crew_id uuid,
+    team_id uuid,
+    event_id text,
+    tool_call_id text,
+    tool_name text,
+    dedupe_key text,
+    content text NOT NULL,
+    metadata json NOT NULL,
+    PRIMARY KEY (workspace_id, stream_id, sequence),
+    UNIQUE (workspace_id, position)
+);
+CREATE UNIQUE INDEX events_once ON events (workspace_id, stream_id, dedupe_key) WHERE dedupe_key IS NOT NULL;
+CREATE INDEX events_of_crew ON events (workspace_id, crew_id, position) WHERE crew_id IS NOT NULL;
+CREATE INDEX events_of_team ON events (workspace_id, team_id, position) WHERE team_id IS NOT NULL;
+CREATE INDEX events_question ON events (workspace_id, tool_call_id)
+    WHERE type = 'tool_call' AND (tool_name IN ('question', 'AskUserQuestion') OR tool_name LIKE 'ui\_%');
+
+CREATE TABLE answers (
+    workspace_id uuid NOT NULL,
+    scope text NOT NULL,
+    key text NOT NULL,
+    fingerprint text NOT NULL,
+    answer json NOT NULL,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (workspace_id, scope, key)
+);
+CREATE INDEX answers_by_age ON answers (at);
+COMMENT ON TABLE answers IS 'First answers of idempotent requests, written in the transaction of what they caused.';
+
+CREATE TABLE runs (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    mission_id uuid NOT NULL,
+    owner text NOT NULL,
+    lease_until timestamptz NOT NULL,
+    backend text NOT NULL,
+    partial text NOT NULL DEFAULT '',
+    usage json NOT NULL DEFAULT '{}',
+    cost_cents integer NOT NULL DEFAULT 0,
+    session_id text,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz,
+    outcome text,
+    PRIMARY KEY (workspace_id, id)
+) WITH (fillfactor = 50);
+CREATE INDEX runs_open ON runs (lease_until) WHERE ended_at IS NULL;
+
+CREATE TABLE spaces (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    path text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (workspace_id, id),
+    UNIQUE (workspace_id, name)
+);
+
+CREATE TABLE users (
+    id uuid PRIMARY KEY,
+    name text NOT NULL,
+    email text UNIQUE,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    removed_at timestamptz
+);
+
+CREATE TABLE members (
+    workspace_id uuid NOT NULL REFERENCES workspaces ON DELETE CASCADE,
+    user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    role text NOT NULL CHECK (role IN ('OWNER', 'ADMIN', 'MANAGER', 'MEMBER', 'VIEWER')),
+    PRIMARY KEY (workspace_id, user_id)
+);
+CREATE INDEX members_of_user ON members (user_id);
+
+CREATE TABLE tokens (
+    id uuid PRIMARY KEY,
+    user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    workspace_id uuid NOT NULL REFERENCES workspaces ON DELETE CASCADE,
+    name text NOT NULL,
+    hash bytea NOT NULL UNIQUE,
+    scopes text[] NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    last_used_at timestamptz,
+    revoked_at timestamptz
+);
+CREATE INDEX tokens_of_user ON tokens (user_id);
+
+CREATE TABLE current_missions (
+    workspace_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    mission_id uuid NOT NULL,
+    PRIMARY KEY (workspace_id, user_id)
+);
+
+-- Appends a batch: stream heads first, then, last because it is the hot row, the workspace's head.
+-- Arrays run in parallel. Gives the position before the first event, and the transaction for a lost COMMIT.
+CREATE FUNCTION append_events(
+    of_workspace uuid, happened_at timestamptz,
+    moved_streams uuid[], new_heads bigint[], new_versions bigint[], new_counts text[], now_closed boolean[],
+    stream_ids uuid[], sequences bigint[], types text[], actors text[], crew_ids uuid[], team_ids uuid[],
+    event_ids text[], tool_call_ids text[], tool_names text[], dedupe_keys text[], contents text[], metadatas text[],
+    OUT base bigint, OUT xact_id text
+) LANGUAGE plpgsql AS $$
+DECLARE
+    added bigint := cardinality(stream_ids);
+BEGIN
+    UPDATE streams AS s
+       SET head = m.head, state_version = m.version, at = happened_at, counts = m.counts::json, closed = m.closed
+      FROM unnest(moved_streams, new_heads, new_versions, new_counts, now_closed)
+           AS m (id, head, version, counts, closed)
+     WHERE s.workspace_id = of_workspace AND s.id = m.id;
+    UPDATE workspace_heads AS h SET head = h.head + added
+     WHERE h.workspace_id = of_workspace RETURNING h.head - added INTO STRICT base;
+    INSERT INTO events (workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id,
+                        event_id, tool_call_id, tool_name, dedupe_key, content, metadata)
+    SELECT of_workspace, base + n.place, n.stream_id, n.sequence, n.type, happened_at, n.actor, n.crew_id, n.team_id,
+           n.event_id, n.tool_call_id, n.tool_name, n.dedupe_key, n.content, n.metadata::json
+      FROM unnest(stream_ids, sequences, types, actors, crew_ids, team_ids, event_ids, tool_call_ids, tool_names,
+                  dedupe_keys, contents, metadatas) WITH ORDINALITY
+           AS n (stream_id, sequence, type, actor, crew_id, team_id, event_id, tool_call_id, tool_name,
+                 dedupe_key, content, metadata, place);
+    xact_id := pg_current_xact_id()::text;
+END
+$$;
+
+-- The first sequence of a stream whose position is above `after`: both grow together, so halving finds it in
+-- about log2(head) index look-ups, without an index of its own to be maintained by every append.
+CREATE FUNCTION first_sequence_after(of_workspace uuid, of_stream uuid, after bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    low bigint;
+    high bigint;
+    middle bigint;
+    found bigint;
+BEGIN
+    SELECT min(sequence), max(sequence) + 1 INTO low, high
+      FROM events WHERE workspace_id = of_workspace AND stream_id = of_stream;
+    WHILE low < high LOOP
+        middle := (low + high) / 2;
+        SELECT position INTO found FROM events
+         WHERE workspace_id = of_workspace AND stream_id = of_stream AND sequence = middle;
+        IF found > after THEN high := middle; ELSE low := middle + 1; END IF;
+    END LOOP;
+    RETURN low;
+END
+$$;

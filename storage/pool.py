@@ -1,0 +1,118 @@
+"""Connections to PostgreSQL: how they are made, and what their failures mean."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from streams.errors import Unavailable
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""Everything that asyncpg raises."""
+
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection, or the server behind it, is gone (and not the statement at fault)."""
+    # asyncpg's complaint about an argument is both an InterfaceError and a ValueError
+    return isinstance(error, _LOST) and not isinstance(error, ValueError)
+
+
+_WRITER_SETTINGS = {
+    "application_name": "missionstream writer",
+    "idle_in_transaction_session_timeout": "15s",
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+}
+_READER_SETTINGS = {
+    "application_name": "missionstream reader",
+    "statement_timeout": "30s",
+    "default_transaction_read_only": "off",
+}
+
+
+class Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """A pooled connection. Nothing here changes session state, so a return to the pool resets nothing."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Database:
+    """Two pools over one database: appends never wait behind reads."""
+
+    def __init__(self, connect: Mapping[str, Any], *, writers: int = 8, readers: int = 10) -> None:
+        self.connect = dict(connect)
+        self._sizes = {"writer": writers, "reader": readers}
+        self._writers: asyncpg.Pool | None = None
+        self._readers: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Make the pools; raise Unavailable when the database cannot be reached."""
+        try:
+            self._writers = await self._pool(_WRITER_SETTINGS, self._sizes["writer"])
+            self._readers = await self._pool(_READER_SETTINGS, self._sizes["reader"])
+        except FAILURES as error:
+            raise Unavailable(f"the database cannot be reached: {error}") from error
+
+    async def _pool(self, settings: dict[str, str], size: int) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            **self.connect,
+            min_size=1,
+            max_size=size,
+            connection_class=Session,
+            server_settings=settings,
+            max_inactive_connection_lifetime=60.0,
+            timeout=10,
+        )
+
+    async def close(self) -> None:
+        """Give connections five seconds to come home, then cut them."""
+        for pool in (self._writers, self._readers):
+            if pool is not None:
+                try:
+                    async with asyncio.timeout(5):
+                        await pool.close()
+                except FAILURES:
+                    pool.terminate()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for the writer; its errors are asyncpg's own, since the writer tells them apart."""
+        assert self._writers is not None
+        async with self._writers.acquire(timeout=5) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for everything else; a lost one raises Unavailable."""
+        assert self._readers is not None
+        try:
+            async with self._readers.acquire(timeout=5) as connection:
+                yield connection
+        except FAILURES as error:
+            if not is_lost(error):
+                raise
+            raise Unavailable("the database cannot be reached right now; repeat later") from error
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
+        """One consistent reading: everything inside sees the same moment."""
+        async with self.reading() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection

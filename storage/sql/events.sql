@@ -1,0 +1,106 @@
+-- name: head
+-- Epoch, floor and head of a workspace ($1), in one reading.
+SELECT w.epoch, w.floor, h.head
+  FROM workspaces AS w JOIN workspace_heads AS h ON h.workspace_id = w.id WHERE w.id = $1;
+
+-- name: heads
+-- Epoch, floor, head and rights version of many workspaces ($1 ids).
+SELECT w.id, w.epoch, w.floor, h.head, w.rights_version
+  FROM workspaces AS w JOIN workspace_heads AS h ON h.workspace_id = w.id WHERE w.id = ANY($1::uuid[]);
+
+-- name: of_workspace
+-- Events of a workspace ($1) with positions in ($2, $3], at most $4 of them and about $5 bytes of content.
+SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
+       tool_name, content, metadata
+  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
+               row_number() OVER (ORDER BY position) AS place
+          FROM (SELECT * FROM events WHERE workspace_id = $1 AND position > $2 AND position <= $3
+                 ORDER BY position LIMIT $4) AS e) AS sized
+ WHERE bytes <= $5 OR place = 1
+ ORDER BY position;
+
+-- name: of_stream
+-- The same for one stream ($6): the place of $2 in it is found by halving.
+SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
+       tool_name, content, metadata
+  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY sequence) AS bytes,
+               row_number() OVER (ORDER BY sequence) AS place
+          FROM (SELECT * FROM events
+                 WHERE workspace_id = $1 AND stream_id = $6
+                   AND sequence >= (SELECT first_sequence_after($1, $6, $2))
+                   AND position <= $3
+                 ORDER BY sequence LIMIT $4) AS e) AS sized
+ WHERE bytes <= $5 OR place = 1
+ ORDER BY sequence;
+
+-- name: of_crew
+-- The same for one crew ($6).
+SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
+       tool_name, content, metadata
+  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
+               row_number() OVER (ORDER BY position) AS place
+          FROM (SELECT * FROM events
+                 WHERE workspace_id = $1 AND crew_id = $6 AND position > $2 AND position <= $3
+                 ORDER BY position LIMIT $4) AS e) AS sized
+ WHERE bytes <= $5 OR place = 1
+ ORDER BY position;
+
+-- name: of_team
+-- The same for one team ($6).
+SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
+       tool_name, content, metadata
+  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
+               row_number() OVER (ORDER BY position) AS place
+          FROM (SELECT * FROM events
+                 WHERE workspace_id = $1 AND team_id = $6 AND position > $2 AND position <= $3
+                 ORDER BY position LIMIT $4) AS e) AS sized
+ WHERE bytes <= $5 OR place = 1
+ ORDER BY position;
+
+-- name: before_in_stream
+-- The position of the last event of a stream ($2) of a workspace ($1) at or below $3; 0 if there is none.
+SELECT coalesce((SELECT position FROM events
+                  WHERE workspace_id = $1 AND stream_id = $2 AND sequence = first_sequence_after($1, $2, $3) - 1), 0);
+
+-- name: before_in_crew
+-- The same for a crew ($2).
+SELECT coalesce(max(position), 0) FROM events WHERE workspace_id = $1 AND crew_id = $2 AND position <= $3;
+
+-- name: before_in_team
+-- The same for a team ($2).
+SELECT coalesce(max(position), 0) FROM events WHERE workspace_id = $1 AND team_id = $2 AND position <= $3;
+
+-- name: position_of
+-- The position of an event, by sequence ($3), of a stream ($2) of a workspace ($1).
+SELECT position FROM events WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3;
+
+-- name: upward
+-- A page of one stream ($2 of workspace $1): sequences above $3, of types $4 (null: all), at most $5, skipping $6.
+SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
+       tool_name, content, metadata
+  FROM events
+ WHERE workspace_id = $1 AND stream_id = $2 AND sequence > $3 AND ($4::text[] IS NULL OR type = ANY($4))
+ ORDER BY sequence LIMIT $5 OFFSET $6;
+
+-- name: downward
+-- The $5 events nearest below sequence $3, skipping $6; newest first.
+SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
+       tool_name, content, metadata
+  FROM events
+ WHERE workspace_id = $1 AND stream_id = $2 AND sequence < $3 AND ($4::text[] IS NULL OR type = ANY($4))
+ ORDER BY sequence DESC LIMIT $5 OFFSET $6;
+
+-- name: question
+-- The mission in which an interactive tool call ($2) of a workspace ($1) was opened.
+SELECT stream_id FROM events
+ WHERE workspace_id = $1 AND tool_call_id = $2 AND type = 'tool_call'
+   AND (tool_name IN ('question', 'AskUserQuestion') OR tool_name LIKE 'ui\_%')
+ ORDER BY position DESC LIMIT 1;
+
+-- name: erase
+-- Empties the events of a deleted mission ($2 of workspace $1) in place: numbers stay. $3 at a time.
+UPDATE events SET type = 'erased', content = '', metadata = '{}', actor = NULL, event_id = NULL, tool_call_id = NULL,
+       tool_name = NULL, dedupe_key = NULL
+ WHERE workspace_id = $1 AND stream_id = $2 AND type <> 'erased'
+   AND sequence IN (SELECT sequence FROM events WHERE workspace_id = $1 AND stream_id = $2 AND type <> 'erased'
+                     ORDER BY sequence LIMIT $3);

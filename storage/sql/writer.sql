@@ -1,0 +1,60 @@
+-- name: lock
+-- Locks streams in order of id ($1 workspace, $2 ids). All that the writer trusts stands in the locked row itself:
+-- a joined row could be older than the lock.
+SELECT id, head, state_version, closed, counts, crew_id, team_id
+  FROM streams WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR UPDATE;
+
+-- name: answered
+-- The stored answers of idempotent requests ($1 workspace, $2 scopes, $3 keys, in parallel).
+SELECT a.scope, a.key, a.fingerprint, a.answer
+  FROM answers AS a JOIN unnest($2::text[], $3::text[]) AS asked (scope, key) USING (scope, key)
+ WHERE a.workspace_id = $1;
+
+-- name: known
+-- Events that already carry one of these dedupe keys ($1 workspace, $2 streams, $3 keys, in parallel).
+SELECT e.position, e.stream_id, e.sequence, e.dedupe_key, e.type, e.event_id, e.tool_call_id, e.tool_name,
+       e.content, e.metadata
+  FROM events AS e JOIN unnest($2::uuid[], $3::text[]) AS asked (stream_id, dedupe_key) USING (stream_id, dedupe_key)
+ WHERE e.workspace_id = $1;
+
+-- name: states
+-- The states of missions ($1 workspace, $2 ids).
+SELECT id, kind, state_version, state FROM missions WHERE workspace_id = $1 AND id = ANY($2::uuid[]);
+
+-- name: open_streams
+-- Makes the rows of new streams ($1 workspace, $2 ids, $3 crews, $4 teams, in parallel).
+INSERT INTO streams (workspace_id, id, crew_id, team_id)
+SELECT $1, n.id, n.crew_id, n.team_id
+  FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) AS n (id, crew_id, team_id);
+
+-- name: save_missions
+-- Writes the projections of decided missions ($1 workspace, then a column each, in parallel).
+INSERT INTO missions (workspace_id, id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
+                      state_version, state, created_at, updated_at, deleted_at)
+SELECT $1, n.id, n.kind, n.status, n.phase, n.title, n.crew_id, n.parent_id, n.run_id, n.queued,
+       n.state_version, n.state::json, n.created_at, n.updated_at, n.deleted_at
+  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[], $9::uuid[],
+              $10::int[], $11::bigint[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[])
+       AS n (id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
+             state_version, state, created_at, updated_at, deleted_at)
+ON CONFLICT (workspace_id, id) DO UPDATE SET
+    status = excluded.status, phase = excluded.phase, title = excluded.title, crew_id = excluded.crew_id,
+    parent_id = excluded.parent_id, run_id = excluded.run_id, queued = excluded.queued,
+    state_version = excluded.state_version, state = excluded.state, updated_at = excluded.updated_at,
+    deleted_at = excluded.deleted_at;
+
+-- name: save_answers
+-- Stores first answers ($1 workspace, $2 at, then scopes, keys, fingerprints, answers, in parallel).
+INSERT INTO answers (workspace_id, scope, key, fingerprint, answer, at)
+SELECT $1, n.scope, n.key, n.fingerprint, n.answer::json, $2
+  FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS n (scope, key, fingerprint, answer)
+ ORDER BY n.scope, n.key;
+
+-- name: append
+-- Appends the batch's events; see the function. Gives the position before the first one and the transaction's id.
+SELECT base, xact_id
+  FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+
+-- name: fate
+-- What became of a transaction whose COMMIT was cut off ($1 its id), with the history that the id belongs to.
+SELECT pg_xact_status($1::text::xid8) AS status;

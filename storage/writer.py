@@ -1,0 +1,293 @@
+"""The one writer of a workspace in this process: many callers' appends become one transaction after another."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from storage.batch import Batch, Execute, Part, Record, Result
+from storage.pool import FAILURES, Database, is_lost
+from storage.queries import queries
+from storage.rules import Appended, Command, Key, Kinds, Outcome
+from storage.states import StateCache
+from streams.errors import MissionstreamError, OutcomeUnknown, Unavailable, Unprocessable
+from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
+
+MAX_BATCH_EVENTS = 1_000
+MAX_BATCH_BYTES = 4 << 20
+MAX_QUEUE_BYTES = 16 << 20
+PATIENCE_SECONDS = 5.0
+
+Publish = Callable[[UUID, Sequence[Event]], None]
+log = structlog.get_logger()
+
+
+class _Waiting(NamedTuple):
+    part: Part
+    events: int
+    bytes: int
+    done: "asyncio.Future[Result]"
+
+
+class Writer:
+    """The only code that appends to one workspace. Nothing is published, and nobody answered, before COMMIT."""
+
+    def __init__(
+        self, workspace_id: UUID, database: Database, kinds: Kinds, cache: StateCache, publish: Publish
+    ) -> None:
+        self._workspace_id = workspace_id
+        self._database = database
+        self._kinds = kinds
+        self._cache = cache
+        self._publish = publish
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
+
+    def submit(self, part: Part, *, events: int, size: int) -> "asyncio.Future[Result]":
+        """Queue a part. Its future ends with the true outcome, however long that takes.
+
+        Raises Unavailable when the queue holds more than MAX_QUEUE_BYTES.
+        """
+        if self._queued_bytes + size > MAX_QUEUE_BYTES:
+            raise Unavailable("too much is waiting to be written to this workspace; repeat in a second")
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(part, events, size, done))
+        self._queued_bytes += size
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name=f"writer {self._workspace_id}")
+        return done
+
+    @property
+    def is_idle(self) -> bool:
+        return self._task is None or self._task.done()
+
+    async def drain(self) -> None:
+        """Wait until everything queued has its outcome."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        while self._queue:
+            batch = self._take()
+            try:
+                await self._commit(batch)
+            except Exception as error:  # a defect; its callers must not wait for ever
+                log.exception("writer.failed", workspace_id=str(self._workspace_id))
+                _fail(batch, MissionstreamError("the append failed; the server's log tells why"), error)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        events = size = 0
+        while self._queue:
+            head = self._queue[0]
+            if batch and (events + head.events > MAX_BATCH_EVENTS or size + head.bytes > MAX_BATCH_BYTES):
+                break
+            batch.append(self._queue.popleft())
+            events += head.events
+            size += head.bytes
+            self._queued_bytes -= head.bytes
+        return batch
+
+    async def _commit(self, waiting: list[_Waiting]) -> None:
+        batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache)
+        started = asyncio.get_running_loop().time()
+        try:
+            committed = await self._transact(batch)
+        except FAILURES as error:
+            if is_lost(error):
+                _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
+            else:
+                await self._one_by_one(waiting, error)
+            return
+        if not committed:
+            await self._commit(waiting)
+            return
+        batch.committed()
+        if batch.events:
+            self._publish(self._workspace_id, batch.events)
+            self.on_batch(len(batch.events), asyncio.get_running_loop().time() - started)
+        for waiter, result in zip(waiting, batch.results, strict=True):
+            _settle(waiter, result)
+
+    async def _one_by_one(self, waiting: list[_Waiting], error: BaseException) -> None:
+        if len(waiting) > 1:
+            for waiter in waiting:
+                await self._commit([waiter])
+            return
+        log.warning("writer.refused", workspace_id=str(self._workspace_id), error=repr(error))
+        _fail(waiting, _meaning(error), error)
+
+    async def _transact(self, batch: Batch) -> bool:
+        """Apply the batch; False when its COMMIT was cut off and the transaction turned out to be aborted."""
+        async with self._database.writing() as connection:
+            await connection.execute("BEGIN")
+            try:
+                await batch.apply(connection)
+            except BaseException:
+                with suppress(*FAILURES):
+                    await connection.execute("ROLLBACK")
+                raise
+            try:
+                await connection.execute("COMMIT")
+            except FAILURES as error:
+                if not is_lost(error):
+                    raise
+                if batch.xact_id is None:
+                    return True  # nothing was written
+                log.warning("writer.commit_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
+            else:
+                return True
+        return await self._look_up(batch.xact_id)
+
+    async def _look_up(self, xact_id: str) -> bool:
+        """Ask until the database says what became of the transaction; meanwhile nothing else is appended."""
+        pause = 0.05
+        while True:
+            try:
+                async with self._database.writing() as connection:
+                    status = await connection.fetchval(queries.writer.fate, xact_id)
+            except FAILURES:
+                status = "unreachable"
+            if status in ("committed", "aborted"):
+                log.info("writer.commit_looked_up", workspace_id=str(self._workspace_id), status=status)
+                return bool(status == "committed")
+            if status is None:
+                raise MissionstreamError("the database no longer knows the transaction; verify the workspace")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+
+class Writers:
+    """The writers of all workspaces of this process, made when first needed."""
+
+    def __init__(
+        self,
+        database: Database,
+        kinds: Kinds,
+        publish: Publish,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._kinds = kinds
+        self._publish = publish
+        self._patience_seconds = patience_seconds
+        self._on_batch = on_batch
+        self._cache = StateCache()
+        self._writers: dict[UUID, Writer] = {}
+        self._state_events = frozenset[str]().union(*(rules.state_events for rules in kinds.values()))
+        self._closed = False
+
+    async def execute(
+        self,
+        workspace_id: UUID,
+        mission_id: UUID,
+        kind: str,
+        command: Command,
+        *,
+        answer: Callable[[Any], Any] = lambda state: None,
+        key: Key | None = None,
+        is_patient: bool = False,
+    ) -> Outcome:
+        """Decide and append; give the new state, or the first answer of a repeated `key`.
+
+        Raises what `decide` raises, KeyReused, NotFound, Unavailable (nothing was stored) or OutcomeUnknown (after
+        five seconds; never when `is_patient`). A cancelled caller cancels only its own waiting.
+        """
+        part = Execute(stream_id=mission_id, kind=kind, command=command, answer=answer, key=key)
+        result = await self._wait(self._submit(workspace_id, part, events=4, size=4_096), is_patient)
+        assert isinstance(result, Outcome)
+        return result
+
+    async def record(
+        self, workspace_id: UUID, stream_id: UUID, drafts: Sequence[Draft], *, is_patient: bool = False
+    ) -> list[Appended]:
+        """Append activity, all of it or nothing, and give its numbers; known dedupe keys give their first ones.
+
+        Raises Unprocessable for a state event or an oversized draft, KeyReused for a known key with other content,
+        NotFound, Unavailable (nothing was stored), OutcomeUnknown as `execute` does.
+        """
+        clean, size = _checked(drafts, self._state_events)
+        part = Record(stream_id=stream_id, drafts=clean)
+        result = await self._wait(self._submit(workspace_id, part, events=len(clean), size=size), is_patient)
+        assert isinstance(result, list)
+        return result
+
+    def _submit(self, workspace_id: UUID, part: Part, *, events: int, size: int) -> "asyncio.Future[Result]":
+        if self._closed:
+            raise Unavailable("the server is shutting down; repeat on another node or later")
+        writer = self._writers.get(workspace_id)
+        if writer is None:
+            writer = Writer(workspace_id, self._database, self._kinds, self._cache, self._publish)
+            if self._on_batch is not None:
+                writer.on_batch = self._on_batch
+            self._writers[workspace_id] = writer
+        return writer.submit(part, events=events, size=size)
+
+    async def _wait(self, done: "asyncio.Future[Result]", is_patient: bool) -> Result:
+        waiting: Awaitable[Result] = asyncio.shield(done)
+        if is_patient:
+            return await waiting
+        try:
+            async with asyncio.timeout(self._patience_seconds) as limit:
+                return await waiting
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise OutcomeUnknown from None
+
+    async def close(self) -> None:
+        """Take nothing more, then wait for what was taken."""
+        self._closed = True
+        await asyncio.gather(*(writer.drain() for writer in self._writers.values()))
+
+
+def _checked(drafts: Sequence[Draft], state_events: frozenset[str]) -> tuple[list[Draft], int]:
+    clean: list[Draft] = []
+    total = 0
+    for draft in drafts:
+        if draft.type in state_events:
+            raise Unprocessable(f"{draft.type} is decided by a command; it cannot be recorded")
+        clean.append(cleaned(draft))
+        size, extra = len(clean[-1].content.encode()), len(ascii_json(clean[-1].metadata))
+        if size > MAX_CONTENT_BYTES or extra > MAX_METADATA_BYTES:
+            raise Unprocessable(
+                f"an event holds at most {MAX_CONTENT_BYTES} bytes of content and {MAX_METADATA_BYTES} of metadata"
+            )
+        total += size + extra + 256
+    return clean, total
+
+
+def _settle(waiter: _Waiting, result: Result | Exception) -> None:
+    if waiter.done.done():
+        return
+    if isinstance(result, Exception):
+        if not isinstance(result, MissionstreamError):
+            log.error("writer.part_failed", exc_info=result)
+        waiter.done.set_exception(result)
+        waiter.done.exception()  # the caller may be gone; nobody has to hear of it then
+    else:
+        waiter.done.set_result(result)
+
+
+def _fail(waiting: list[_Waiting], meaning: MissionstreamError, error: BaseException) -> None:
+    for waiter in waiting:
+        failure = type(meaning)(meaning.message)
+        failure.__cause__ = error
+        _settle(waiter, failure)
+
+
+def _meaning(error: BaseException) -> MissionstreamError:
+    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
+        return Unavailable("the database was too busy; nothing was stored, repeat later")
+    if isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.PostgresSystemError):
+        return Unavailable("the database is out of resources; nothing was stored, see its log")
+    return MissionstreamError("the database refused the append; the server's log tells why")

@@ -1,0 +1,1 @@
+"""Events in motion: channels, feeds, the hub and the transports. Knows no SQL and no mission rule."""

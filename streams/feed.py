@@ -1,0 +1,172 @@
+"""A feed: one channel in one encoding. Its recent frames as bytes, and the flush that pushes them."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from streams.channels import Channel
+from streams.event import Event, Signal
+from streams.reader import Log
+from streams.ring import RING_BYTES, Piece, Ring
+from streams.subscriber import PIECE_BYTES, Buffer, Subscriber
+
+FLUSH_GAP_SECONDS = 0.005
+SLICE = 128
+
+
+class Encoding(Protocol):
+    """Turns events into whole frames for one feed; owned by a dialect. Pure: the same event gives the same bytes."""
+
+    def event(self, event: Event, prev: int) -> bytes:
+        """The frames of one event, joined; `prev` is the position of the event before it in this feed."""
+
+    def signal(self, signal: Signal) -> bytes:
+        """The frame of a signal; empty where this encoding has none."""
+
+    def heartbeat(self, through: int, head: int) -> bytes:
+        """Proof of life: everything of this feed up to `through` was sent."""
+
+    def notice(self, name: str, body: dict[str, Any]) -> bytes:
+        """A frame about the stream itself: `stale`, `closed`."""
+
+
+Face = Callable[[Channel, str], Encoding]
+"""Makes the encoding of a channel in an epoch; feeds are shared by those who name the same face."""
+
+
+class Feed:
+    """A channel in one encoding, within one epoch.
+
+    `flushed` is the position up to which everything of the feed was pushed to live subscribers. The flush joins what
+    is new into one buffer and writes it once to each subscriber's transport: no task, queue or copy per subscriber.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        encoding: Encoding,
+        log: Log,
+        *,
+        at: int,
+        gap_seconds: float = FLUSH_GAP_SECONDS,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        self.channel = channel
+        self.encoding = encoding
+        self.flushed = at
+        self.subscribers: dict[Subscriber, None] = {}
+        self.ring: Ring | None = None
+        self._loading = asyncio.Lock()
+        self._log = log
+        self._at = at
+        self._ring_bytes = ring_bytes
+        self._backlog: list[Event] = []
+        self._pending: list[bytes] = []
+        self._pending_first = 0
+        self._gap_seconds = gap_seconds
+        self._flushed_at = 0.0
+        self._is_scheduled = False
+        self._loop = asyncio.get_running_loop()
+
+    def prime(self, prev: int) -> None:
+        """Tell the position of the feed's last event when it was made; frames can be encoded from now on."""
+        self.ring = Ring(self._at, prev, self._ring_bytes)
+        backlog, self._backlog = self._backlog, []
+        for event in backlog:
+            self.append(event)
+
+    def append(self, event: Event) -> None:
+        """Take the next event of the channel."""
+        if self.ring is None:
+            self._backlog.append(event)
+            return
+        frames = self.encoding.event(event, self.ring.last)
+        self.ring.append(event.position, frames)
+        if not self._pending_first:
+            self._pending_first = event.position
+        self._push(frames)
+
+    def signal(self, signal: Signal) -> None:
+        """Push a signal to live subscribers; it moves no cursor and is not kept."""
+        if self.ring is not None and self.subscribers and (frame := self.encoding.signal(signal)):
+            self._push(frame)
+
+    def _push(self, frames: bytes) -> None:
+        self._pending.append(frames)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            wait = self._flushed_at + self._gap_seconds - self._loop.time()
+            if wait <= 0:
+                self._loop.call_soon(self._flush)
+            else:
+                self._loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        assert self.ring is not None
+        self._flushed_at = self._loop.time()
+        buffer = Buffer(b"".join(self._pending))
+        first, before, after = self._pending_first, self.flushed, self.flushed
+        if first:
+            after = self.ring.last
+        self._pending, self._pending_first, self.flushed = [], 0, max(before, after)
+        self._write(list(self.subscribers), 0, buffer, first, before, after)
+
+    def _write(
+        self, subscribers: list[Subscriber], start: int, buffer: "Buffer", first: int, before: int, after: int
+    ) -> None:
+        """Write to one slice of the subscribers, then yield to the loop; one flush of a feed at a time."""
+        for subscriber in subscribers[start : start + SLICE]:
+            if not subscriber.is_live:
+                continue
+            cursor = subscriber.cursor
+            if not first or before <= cursor < first:
+                subscriber.push(buffer, after if first else cursor)
+            elif cursor < after:
+                subscriber.fall_behind()
+        if start + SLICE < len(subscribers):
+            self._loop.call_soon(self._write, subscribers, start + SLICE, buffer, first, before, after)
+        elif self._pending:
+            wait = max(0.0, self._flushed_at + self._gap_seconds - self._loop.time())
+            self._loop.call_later(wait, self._flush)
+        else:
+            self._is_scheduled = False
+
+    async def piece(self, cursor: int) -> Piece:
+        """What follows `cursor`, up to what was flushed: from the ring, else from the log, read once for a herd."""
+        assert self.ring is not None
+        piece = self.ring.after(cursor, self.flushed, PIECE_BYTES)
+        if piece is not None:
+            return piece
+        async with self._loading:
+            piece = self.ring.after(cursor, self.flushed, PIECE_BYTES)
+            return piece if piece is not None else await self._load(self.ring, cursor)
+
+    async def _load(self, ring: Ring, cursor: int) -> Piece:
+        until = self.flushed
+        page = await self._log.after(self.channel, cursor, until=until, max_bytes=PIECE_BYTES)
+        prev, entries = page.prev, []
+        for event in page.events:
+            entries.append((event.position, self.encoding.event(event, prev)))
+            prev = event.position
+        older = [entry for entry in entries if entry[0] <= ring.floor]
+        if entries and entries[-1][0] >= ring.floor:
+            ring.prepend(cursor, older)
+        return Piece(b"".join(frames for _, frames in entries), prev if entries else until)
+
+    def heartbeat(self, applied: int, head: int) -> None:
+        """Tell every subscriber that the feed lives, and those who have all of it up to where."""
+        if self._pending_first:
+            return  # the flush that comes is proof enough
+        beat = Buffer(self.encoding.heartbeat(applied, head))
+        for subscriber in list(self.subscribers):
+            if subscriber.is_live and self.flushed <= subscriber.cursor <= applied:
+                subscriber.push(beat, applied)
+            elif not subscriber.connection.is_over_budget:
+                subscriber.push(Buffer(self.encoding.heartbeat(subscriber.cursor, head)), subscriber.cursor)
+
+    def notice(self, name: str, body: dict[str, Any]) -> None:
+        """Write a frame about the stream itself to every subscriber that can take it."""
+        buffer = Buffer(self.encoding.notice(name, body))
+        for subscriber in list(self.subscribers):
+            if not subscriber.connection.is_over_budget:
+                subscriber.push(buffer, subscriber.cursor)

@@ -1,0 +1,234 @@
+"""The in-memory hub of this process: followers, subscriptions, signals, and the tick that finds lost hints."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from streams.channels import Channel
+from streams.cursor import Cursor
+from streams.errors import CursorLost, MissionstreamError
+from streams.event import Event, Signal
+from streams.feed import FLUSH_GAP_SECONDS, Face
+from streams.follower import Follower
+from streams.reader import Head, Log
+from streams.ring import RING_BYTES
+from streams.signals import SignalBoard
+from streams.subscriber import Connection, Subscriber
+
+HEARTBEAT_SECONDS = 3.0
+RESEND_SECONDS = 2.0
+_LINGER_SECONDS = 30.0
+log = structlog.get_logger()
+
+
+class Opening(NamedTuple):
+    """How a stream starts: `fresh`, `resumed`, or `reset` with the reason. `cursor` is where it goes on from."""
+
+    outcome: str
+    reason: str | None
+    cursor: Cursor
+    head: int
+
+    def body(self) -> dict[str, Any]:
+        return {"outcome": self.outcome, "reason": self.reason, "cursor": str(self.cursor), "head": self.head}
+
+
+class Hub:
+    """Fans events out within this process.
+
+    Promises: a subscriber gets every event of its channel after its cursor, once, in order. A slow one costs a
+    bounded number of bytes and slows nobody. Hints may be lost: the tick asks the database for heads.
+    """
+
+    def __init__(
+        self,
+        source: Log,
+        *,
+        gap_seconds: float = FLUSH_GAP_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        self.connections: dict[Connection, None] = {}
+        self.signals = SignalBoard(self._emit)
+        self.on_rights_change: Callable[[UUID], Awaitable[None]] | None = None
+        self._log = source
+        self._gap_seconds = gap_seconds
+        self._ring_bytes = ring_bytes
+        self._heartbeat_seconds = heartbeat_seconds
+        self._followers: dict[UUID, Follower] = {}
+        self._opening: dict[UUID, asyncio.Task[Follower]] = {}
+        self._missed: dict[UUID, int] = {}
+        self._idle_since: dict[tuple[Channel, Face], float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # lifetime
+
+    def start(self) -> None:
+        """Start ticking."""
+        self._tasks = [
+            asyncio.create_task(self._every(self._heartbeat_seconds, self._tick), name="hub tick"),
+            asyncio.create_task(self._every(RESEND_SECONDS, self._resend), name="hub resend"),
+        ]
+
+    async def close(self) -> None:
+        """Stop; connections must have been closed by then."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        for follower in self._followers.values():
+            follower.close()
+
+    # publishing
+
+    def publish(self, workspace_id: UUID, events: Sequence[Event]) -> None:
+        """Hear of committed events, in order of position. Never blocks, never raises."""
+        follower = self._followers.get(workspace_id)
+        if follower is not None:
+            follower.apply(events)
+        elif workspace_id in self._opening:
+            self._missed[workspace_id] = events[-1].position
+
+    def hint(self, workspace_id: UUID, position: int) -> None:
+        """Hear from another process that a workspace has reached `position`."""
+        follower = self._followers.get(workspace_id)
+        if follower is not None:
+            follower.hint(position)
+
+    def signal(self, signal: Signal) -> None:
+        """Set a mission's current signal; it goes out conflated."""
+        self.signals.put(signal)
+
+    def _emit(self, signal: Signal) -> None:
+        follower = self._followers.get(signal.workspace_id)
+        if follower is not None:
+            follower.signal(signal)
+
+    # subscribing
+
+    async def follower(self, workspace_id: UUID) -> Follower:
+        """The follower of a workspace; made, from one reading of its head, when first needed."""
+        follower = self._followers.get(workspace_id)
+        if follower is not None:
+            return follower
+        opening = self._opening.get(workspace_id)
+        if opening is None:
+            opening = self._opening[workspace_id] = asyncio.create_task(self._open(workspace_id))
+        return await asyncio.shield(opening)
+
+    async def _open(self, workspace_id: UUID) -> Follower:
+        try:
+            head = await self._log.head(workspace_id)
+            follower = Follower(
+                Channel(workspace_id, "workspace", workspace_id),
+                self._log,
+                head,
+                gap_seconds=self._gap_seconds,
+                ring_bytes=self._ring_bytes,
+            )
+            self._followers[workspace_id] = follower
+            follower.hint(self._missed.pop(workspace_id, 0))
+            return follower
+        finally:
+            self._opening.pop(workspace_id, None)
+            self._missed.pop(workspace_id, None)
+
+    async def opening(self, workspace_id: UUID, since: Cursor | None) -> Opening:
+        """Decide where a stream starts. A lost cursor is no error here: the stream is reset to the head."""
+        follower = await self.follower(workspace_id)
+        now = Cursor(follower.epoch, follower.applied)
+        if since is None:
+            return Opening("fresh", None, now, follower.head)
+        try:
+            if since.position > follower.head:
+                follower.hint((await self._log.head(workspace_id)).head)
+            since.check(epoch=follower.epoch, floor=follower.floor, head=follower.head)
+        except CursorLost as error:
+            return Opening("reset", error.code, now, follower.head)
+        return Opening("resumed", None, since, follower.head)
+
+    async def subscribe(
+        self, connection: Connection, channel: Channel, face: Face, cursor: Cursor, *, key: Any = None
+    ) -> Subscriber:
+        """Attach a connection to a channel, from a cursor that `opening` gave. It begins as a reader of the log."""
+        follower = await self.follower(channel.workspace_id)
+        feed = await follower.feed(channel, face)
+        subscriber = Subscriber(connection, feed, cursor.position, key if key is not None else (channel, face))
+        if connection.is_closed:
+            return subscriber
+        feed.subscribers[subscriber] = None
+        connection.subscribers[subscriber.key] = subscriber
+        self.connections[connection] = None
+        connection.wake()
+        return subscriber
+
+    def forget(self, connection: Connection) -> None:
+        """Close a connection and drop it from the hub."""
+        connection.close()
+        self.connections.pop(connection, None)
+
+    # ticking
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except Exception:
+                log.exception("hub.tick_failed")
+
+    async def _resend(self) -> None:
+        self.signals.resend()
+
+    async def _tick(self) -> None:
+        """Find lost hints, dead peers and changed rights; then send heartbeats."""
+        now = asyncio.get_running_loop().time()
+        try:
+            heads = await self._log.heads(self._followers) if self._followers else {}
+        except MissionstreamError:
+            heads = None
+        for workspace_id, follower in list(self._followers.items()):
+            self._set_stale(follower, heads is None)
+            if heads is not None and workspace_id in heads:
+                await self._look(workspace_id, follower, heads[workspace_id])
+            for feed in follower.feeds.values():
+                if feed.ring is not None:
+                    feed.heartbeat(follower.applied, follower.head)
+            self._drop_idle(follower, now)
+        for connection in list(self.connections):
+            connection.check(now)
+
+    async def _look(self, workspace_id: UUID, follower: Follower, head: Head) -> None:
+        if head.epoch != follower.epoch:
+            log.warning("hub.epoch_changed", workspace_id=str(workspace_id))
+            del self._followers[workspace_id]
+            follower.close()
+            for feed in follower.feeds.values():
+                feed.notice("closed", {"code": "other_epoch", "reason": "the history changed", "retry_ms": 1_000})
+                for subscriber in list(feed.subscribers):
+                    subscriber.connection.close()
+            return
+        follower.floor = head.floor
+        follower.hint(head.head)
+        if head.rights_version != follower.rights_version:
+            follower.rights_version = head.rights_version
+            if self.on_rights_change is not None:
+                await self.on_rights_change(workspace_id)
+
+    def _set_stale(self, follower: Follower, is_stale: bool) -> None:
+        if follower.is_stale != is_stale:
+            follower.is_stale = is_stale
+            for feed in follower.feeds.values():
+                feed.notice("stale", {"stale": is_stale})
+
+    def _drop_idle(self, follower: Follower, now: float) -> None:
+        for key, feed in list(follower.feeds.items()):
+            if feed.subscribers or feed.ring is None:
+                self._idle_since.pop(key, None)
+            elif now - self._idle_since.setdefault(key, now) > _LINGER_SECONDS:
+                follower.drop(key)
+                self._idle_since.pop(key, None)

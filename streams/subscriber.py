@@ -1,0 +1,178 @@
+"""One client's connection, its subscribers, and the coroutine that reads the log for those that are behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from streams.errors import Unavailable
+
+if TYPE_CHECKING:
+    from streams.feed import Feed
+
+BUDGET_BYTES = 64 << 10
+PIECE_BYTES = 64 << 10
+STALL_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = (0.05, 0.25)
+log = structlog.get_logger()
+
+
+class Buffer:
+    """Bytes for many transports: bare, or with the chunk framing that is added once for all chunked responses."""
+
+    __slots__ = ("_chunked", "bare")
+
+    def __init__(self, bare: bytes) -> None:
+        self.bare = bare
+        self._chunked: bytes | None = None
+
+    @property
+    def chunked(self) -> bytes:
+        if self._chunked is None:
+            self._chunked = b"%x\r\n%b\r\n" % (len(self.bare), self.bare)
+        return self._chunked
+
+
+class Connection:
+    """A transport that several subscribers may share: one byte budget, one reading coroutine, O(1) memory.
+
+    `serve` returns when the connection is closed by either side. A client that takes no byte for 30 s is cut;
+    a slow one just reads the log at its own pace.
+    """
+
+    def __init__(
+        self, transport: asyncio.WriteTransport, *, is_chunked: bool, budget_bytes: int = BUDGET_BYTES
+    ) -> None:
+        self.transport = transport
+        self.is_chunked = is_chunked
+        self.subscribers: dict[Any, Subscriber] = {}
+        self.recheck: Callable[[], Awaitable[None]] | None = None
+        self.is_closed = False
+        self.was_stalled = False
+        self._budget_bytes = budget_bytes
+        self._wake = asyncio.Event()
+        self._written = 0
+        self._taken = 0
+        self._taken_at = asyncio.get_running_loop().time()
+
+    @property
+    def is_over_budget(self) -> bool:
+        return self.transport.get_write_buffer_size() > self._budget_bytes
+
+    def write(self, buffer: Buffer) -> None:
+        """Write now, whatever the budget says; a dead transport is only marked."""
+        data = buffer.chunked if self.is_chunked else buffer.bare
+        try:
+            if self.transport.is_closing():
+                self.close()
+            else:
+                self.transport.write(data)
+                self._written += len(data)
+        except (RuntimeError, OSError):  # uvloop raises on a transport that was closed meanwhile; asyncio does not
+            self.close()
+
+    def check(self, now: float) -> None:
+        """Notice a client that is gone, and cut one that has taken no byte for STALL_SECONDS."""
+        if self.transport.is_closing():
+            self.close()
+            return
+        buffered = self.transport.get_write_buffer_size()
+        taken = self._written - buffered
+        if buffered == 0 or taken != self._taken:
+            self._taken, self._taken_at = taken, now
+        elif now - self._taken_at > STALL_SECONDS:
+            self.was_stalled = True
+            log.info("connection.stalled", buffered=buffered)
+            self.close()
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Detach all subscribers and let `serve` return."""
+        if not self.is_closed:
+            self.is_closed = True
+            for subscriber in list(self.subscribers.values()):
+                subscriber.detach()
+            self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Read the log for whoever is behind, until the connection is closed."""
+        pause = _LOOK_AGAIN_SECONDS[0]
+        try:
+            while not self.is_closed:
+                behind = [subscriber for subscriber in self.subscribers.values() if not subscriber.is_live]
+                if not behind:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                if self.is_over_budget or not await self._read(behind):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LOOK_AGAIN_SECONDS[1])
+                else:
+                    pause = _LOOK_AGAIN_SECONDS[0]
+        finally:
+            self.close()
+
+    async def _read(self, behind: "list[Subscriber]") -> bool:
+        """One piece for each in turn; False when the log cannot be read now."""
+        for subscriber in behind:
+            try:
+                await subscriber.read()
+            except Unavailable:
+                return False
+            if self.is_closed or self.is_over_budget:
+                break
+        return True
+
+
+class Subscriber:
+    """One live connection on one feed. `cursor` is the position up to which everything was written to its transport.
+
+    Live: the flush writes to it. Not live (reading): its connection's coroutine follows the read law, from the ring
+    or the log, until its cursor has reached what the feed has flushed.
+    """
+
+    __slots__ = ("connection", "cursor", "feed", "is_live", "key", "on_detach")
+
+    def __init__(self, connection: Connection, feed: "Feed", cursor: int, key: Any) -> None:
+        self.connection = connection
+        self.feed = feed
+        self.cursor = cursor
+        self.key = key
+        self.is_live = False
+        self.on_detach: Callable[[Subscriber], None] | None = None
+
+    def push(self, buffer: Buffer, cursor: int) -> None:
+        """Write, and move the cursor; above its budget the subscriber falls behind instead."""
+        if self.connection.is_over_budget:
+            self.fall_behind()
+            return
+        self.cursor = cursor
+        self.connection.write(buffer)
+
+    def fall_behind(self) -> None:
+        if self.is_live:
+            self.is_live = False
+            self.connection.wake()
+
+    async def read(self) -> None:
+        """Write the next piece, or go live in one step without an await when nothing is left."""
+        if self.cursor >= self.feed.flushed:
+            self.is_live = True
+            return
+        piece = await self.feed.piece(self.cursor)
+        if self.key in self.connection.subscribers:
+            self.cursor = piece.cursor
+            if piece.frames:
+                self.connection.write(Buffer(piece.frames))
+
+    def detach(self) -> None:
+        """Leave the feed; nothing more is written."""
+        self.is_live = False
+        self.feed.subscribers.pop(self, None)
+        self.connection.subscribers.pop(self.key, None)
+        if self.on_detach is not None:
+            self.on_detach(self)
