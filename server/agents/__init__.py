@@ -1,0 +1,1 @@
+"""Agents: runs of ACP agent processes, and the demo agent."""

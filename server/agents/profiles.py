@@ -1,0 +1,200 @@
+"""The backends: how each agent is launched, what its environment must say, and how to install it."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from server.agents.process import Launch
+from streams.errors import BadRequest, Unavailable
+
+_CODE_ROOT = str(Path(__file__).resolve().parents[2])
+_ANTHROPIC = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+_OPENAI = ("OPENAI_API_KEY", "CODEX_API_KEY")
+_GOOGLE = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+_XAI = ("XAI_API_KEY",)
+_EVERYWHERE = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TZ")
+_PREFERENCE = ("claudecode", "opencode", "grok", "gemini", "codex")
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend. `{home}` in a value of `environment` stands for the mission's home.
+
+    `keys` are secrets and `settings` plain variables that are handed on from the server's environment when set there.
+    `files` are written below the home. The agent counts as installed when its command's first word is found.
+    """
+
+    id: str
+    name: str
+    command: tuple[str, ...]
+    install: str
+    environment: Mapping[str, str] = {}
+    keys: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    files: Mapping[str, str] = {}
+
+
+_OPENCODE_CONFIG = json.dumps(
+    {
+        "permission": {"bash": "ask", "edit": "ask", "webfetch": "ask"},
+        "autoupdate": False,
+        "share": "disabled",
+    }
+)
+_GEMINI_SETTINGS = json.dumps(
+    {
+        "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
+        "telemetry": {"enabled": False},
+        "privacy": {"usageStatisticsEnabled": False},
+        "general": {"enableAutoUpdate": False},
+        # With the interactive shell the output of commands never arrives over ACP.
+        "tools": {"shell": {"enableInteractiveShell": False}},
+    }
+)
+_CODEX_CONFIG = "check_for_update_on_startup = false\n\n[analytics]\nenabled = false\n"
+
+PROFILES: Mapping[str, Profile] = {
+    profile.id: profile
+    for profile in (
+        Profile(
+            id="opencode",
+            name="OpenCode",
+            command=("opencode", "acp"),
+            install="npm install -g opencode-ai",
+            environment={
+                "OPENCODE_CONFIG_CONTENT": _OPENCODE_CONFIG,
+                "OPENCODE_DISABLE_AUTOUPDATE": "1",
+                "OPENCODE_DISABLE_MODELS_FETCH": "1",
+                "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+                "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+            },
+            keys=("OPENCODE_API_KEY", "OPENROUTER_API_KEY", *_ANTHROPIC[:1], *_OPENAI[:1], *_GOOGLE[:1], *_XAI),
+        ),
+        Profile(
+            id="claudecode",
+            name="Claude Code",
+            command=("claude-agent-acp",),
+            install="npm install -g @agentclientprotocol/claude-agent-acp",
+            environment={
+                "CLAUDE_CONFIG_DIR": "{home}/.claude",
+                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+                "DISABLE_AUTOUPDATER": "1",
+                # A refused key is otherwise retried for more than 40 seconds.
+                "CLAUDE_CODE_MAX_RETRIES": "1",
+                "ENABLE_TOOL_SEARCH": "false",
+            },
+            keys=_ANTHROPIC,
+            settings=("ANTHROPIC_BASE_URL",),
+        ),
+        Profile(
+            id="codex",
+            name="Codex",
+            command=("codex-acp",),
+            install="npm install -g @agentclientprotocol/codex-acp",
+            environment={
+                "CODEX_HOME": "{home}/.codex",
+                "NO_BROWSER": "1",
+                # In the default mode a second model call decides permissions instead of people.
+                "INITIAL_AGENT_MODE": "workspace-write",
+            },
+            keys=_OPENAI,
+            settings=("OPENAI_BASE_URL",),
+            files={".codex/config.toml": _CODEX_CONFIG},
+        ),
+        Profile(
+            id="gemini",
+            name="Gemini CLI",
+            command=("gemini", "--acp"),
+            install="npm install -g @google/gemini-cli",
+            # Its relaunch wrapper would hide the death of the real agent.
+            environment={"GEMINI_CLI_NO_RELAUNCH": "1"},
+            keys=_GOOGLE,
+            settings=("GOOGLE_GEMINI_BASE_URL",),
+            files={".gemini/settings.json": _GEMINI_SETTINGS},
+        ),
+        Profile(
+            id="grok",
+            name="Grok",
+            command=("grok", "agent", "--no-leader", "stdio"),
+            install="npm install -g @xai-official/grok",
+            environment={
+                "GROK_HOME": "{home}/.grok",
+                "GROK_DISABLE_AUTOUPDATER": "1",
+                "GROK_TELEMETRY_ENABLED": "0",
+                "GROK_TELEMETRY_TRACE_UPLOAD": "0",
+                "GROK_FEEDBACK_ENABLED": "0",
+            },
+            keys=_XAI,
+            settings=("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL"),
+        ),
+        Profile(
+            id="demo",
+            name="Demo agent",
+            command=(sys.executable, "-P", "-m", "server.agents.demo"),
+            install="it ships with the server",
+            environment={"PYTHONPATH": _CODE_ROOT, "PYTHONNOUSERSITE": "1"},
+            settings=("DEMO_AGENT_DELAY_SECONDS",),
+        ),
+    )
+}
+
+
+def profile_of(backend: str) -> Profile:
+    """The backend's profile; BadRequest for one that we do not know."""
+    try:
+        return PROFILES[backend]
+    except KeyError:
+        raise BadRequest(f"Unknown backend: {backend}") from None
+
+
+def command_for(backend: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The command line: `MISSIONSTREAM_BACKEND_<NAME>_COMMAND` where set, else the profile's. BadRequest if unknown."""
+    profile = profile_of(backend)
+    name = f"MISSIONSTREAM_BACKEND_{backend.upper()}_COMMAND"
+    try:
+        return tuple(shlex.split(env.get(name, ""))) or profile.command
+    except ValueError as error:
+        raise Unavailable(f"{name} is not a command line: {error}") from error
+
+
+def is_installed(backend: str, env: Mapping[str, str]) -> bool:
+    """True when the backend's program is found on the PATH of `env`. BadRequest if unknown."""
+    return shutil.which(command_for(backend, env)[0], path=env.get("PATH")) is not None
+
+
+def default_backend(env: Mapping[str, str]) -> str:
+    """The backend of missions that name none: as configured, else the first one installed, else the demo agent."""
+    configured = (env.get("MISSIONSTREAM_DEFAULT_BACKEND") or env.get("DEFAULT_BACKEND") or "").strip()
+    if configured:
+        return profile_of(configured).id
+    return next((backend for backend in _PREFERENCE if is_installed(backend, env)), "demo")
+
+
+def launch_for(
+    backend: str, env: Mapping[str, str], *, run_id: str, space: Path, home: Path, model: str | None = None
+) -> Launch:
+    """How to start this backend for one run. BadRequest if unknown, Unavailable if it is not installed.
+
+    `space` and `home` are absolute directories; the home is made when missing, the space must exist.
+    """
+    profile = profile_of(backend)
+    if not is_installed(backend, env):
+        raise Unavailable(f"The backend {backend} is not installed on this server. To install: {profile.install}")
+    passed = [name for name in (*_EVERYWHERE, *profile.settings, *profile.keys) if env.get(name)]
+    fixed = {name: value.replace("{home}", str(home)) for name, value in profile.environment.items()}
+    path = {"PATH": env["PATH"]} if env.get("PATH") else {}
+    return Launch(
+        run_id=run_id,
+        backend=backend,
+        command=command_for(backend, env),
+        space=space,
+        home=home,
+        environment=path | fixed | {name: env[name] for name in passed},
+        secrets=frozenset(profile.keys).intersection(passed),
+        files=profile.files,
+        model=model,
+    )

@@ -1,0 +1,19 @@
+"""The port through which a turn reaches the log, the streams and the people who answer its questions."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from streams.event import Draft
+
+
+class Sink(Protocol):
+    """Where a turn's updates go. Calls of `record` never overlap and come in the order of the events."""
+
+    async def record(self, drafts: Sequence[Draft]) -> None:
+        """Append durable events in this order; returns after COMMIT."""
+
+    def signal(self, type: str, body: dict[str, Any]) -> None:
+        """A signal's whole current value."""
+
+    async def answer(self, tool_call_id: str) -> Any:
+        """Wait for the result that a client posts for this question. Cancelled when nobody waits any more."""

@@ -1,0 +1,308 @@
+"""One turn of an agent: its process, its clocks, what it sends, and how it ended."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import Any
+
+import msgspec
+import structlog
+from acp import RequestError
+from acp.connection import Connection
+
+from server.agents import failures
+from server.agents.acp_transport import AgentTransport
+from server.agents.content import as_object, as_text
+from server.agents.conversation import Conversation
+from server.agents.mapper import TurnMapper
+from server.agents.permissions import Question
+from server.agents.process import AgentProcess, Launch, spawn
+from server.agents.questions import OpenQuestions, Reply
+from server.agents.sink import Sink
+from streams.errors import AgentFailed
+from streams.event import Draft
+
+__all__ = ["Launch", "Sink", "TurnLimits", "TurnOutcome", "run_turn"]
+
+log = structlog.get_logger()
+
+
+class TurnLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of one turn. The first-update clock covers start-up; no idle clock runs while a question is open."""
+
+    first_update_seconds: float = 60
+    idle_seconds: float = 300
+    turn_seconds: float = 3600
+    question_seconds: float = 300
+    cancel_seconds: float = 8
+    exit_seconds: float = 3
+    term_seconds: float = 2
+    line_bytes: int = 16 << 20
+    wire_bytes: int = 64 << 20
+
+
+class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a turn ended.
+
+    `text` is the assistant text since the last boundary, whole or partial; it has not been recorded. `reason` is
+    end_turn, max_tokens, max_turn_requests, refusal, cancelled or failed, `success` true for end_turn alone. `error`
+    is for people and says the next step. `usage` counts tokens by snake_case names; `cost_cents` is 0 when unknown.
+    """
+
+    text: str
+    success: bool
+    reason: str
+    error: str | None = None
+    session_id: str | None = None
+    model: str | None = None
+    usage: dict[str, int] = {}
+    cost_cents: int = 0
+
+
+DEFAULT_LIMITS = TurnLimits()
+
+
+async def run_turn(
+    launch: Launch,
+    prompt: str,
+    sink: Sink,
+    *,
+    cancel: asyncio.Event,
+    limits: TurnLimits = DEFAULT_LIMITS,
+) -> TurnOutcome:
+    """Run one turn and leave no process behind. Raises only what the sink raises, never for what an agent does.
+
+    Setting `cancel` ends the turn by ACP's cancel sequence; what was said so far is kept. When the calling task is
+    cancelled, the agent is ended too, before CancelledError goes on.
+    """
+    started = time.monotonic()
+    outcome = await _Turn(launch, sink, cancel, limits).run(prompt)
+    log.info(
+        "agent turn ended",
+        run_id=launch.run_id,
+        backend=launch.backend,
+        reason=outcome.reason,
+        error=outcome.error,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return outcome
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    params: Any
+    reply: Reply
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    status: str
+    response: Any
+
+
+class _Turn:
+    def __init__(self, launch: Launch, sink: Sink, cancel: asyncio.Event, limits: TurnLimits) -> None:
+        self._launch = launch
+        self._sink = sink
+        self._cancel = cancel
+        self._limits = limits
+        self._mapper = TurnMapper(lambda: str(uuid.uuid4()))
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._questions = OpenQuestions(
+            sink, limits.question_seconds, record=self._queue.put_nowait, reject=self._rejected
+        )
+        self._clock = asyncio.get_running_loop().time
+        self._started_at = self._heard_at = self._clock()
+        self._has_updates = False
+        self._has_rejection = False
+        self._is_called_off = False
+
+    async def run(self, prompt: str) -> TurnOutcome:
+        if self._cancel.is_set():
+            return TurnOutcome(text="", success=False, reason="cancelled")
+        try:
+            process = await spawn(self._launch)
+        except AgentFailed as error:
+            return TurnOutcome(text="", success=False, reason="failed", error=error.message)
+        limits = self._limits
+        transport = AgentTransport(
+            process.stdout, process.stdin, line_bytes=limits.line_bytes, wire_bytes=limits.wire_bytes
+        )
+        connection = Connection(self._handle, transport)
+        conversation = Conversation(connection, self._launch)
+        talk = asyncio.create_task(self._talk(conversation, prompt))
+        pump = asyncio.create_task(self._pump(transport))
+        try:
+            stalled = await self._wait(talk, pump, process, conversation)
+        finally:
+            await asyncio.shield(self._close(talk, pump, process, transport, connection))
+        if self._questions.broken.done():
+            self._questions.broken.result()
+        error_text = stalled or self._explain(talk, process, transport)
+        return self._outcome(talk, error_text, conversation)
+
+    async def _talk(self, conversation: Conversation, prompt: str) -> dict[str, Any]:
+        await conversation.open()
+        self._mapper.model = conversation.model
+        return await conversation.prompt(prompt)
+
+    async def _handle(self, method: str, params: Any, is_notification: bool) -> Any:
+        # The SDK runs each message as a task of its own: order holds only up to the first await.
+        self._heard_at = self._clock()
+        if method == "session/update":
+            self._has_updates = True
+            self._queue.put_nowait(as_object(params).get("update"))
+            return None
+        if is_notification:
+            return None
+        if method == "session/request_permission":
+            self._has_updates = True
+            asked = _Asked(params, asyncio.get_running_loop().create_future())
+            self._queue.put_nowait(asked)
+            return await asked.reply
+        raise RequestError.method_not_found(method)
+
+    async def _wait(
+        self,
+        talk: asyncio.Task[dict[str, Any]],
+        pump: asyncio.Task[None],
+        process: AgentProcess,
+        conversation: Conversation,
+    ) -> str | None:
+        """Wait until the turn is over, for whatever reason; the text of it when one of our clocks ran out."""
+        cancelled = asyncio.create_task(self._cancel.wait())
+        stalled = asyncio.create_task(self._stall())
+        gone = asyncio.create_task(process.exited())
+        over: set[asyncio.Future[Any]] = {talk, pump, cancelled, self._questions.broken}
+        try:
+            await asyncio.wait(over | {stalled, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                # Its last words may still be in the pipe.
+                await asyncio.wait(over, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+            self._is_called_off = self._cancel.is_set()
+            if self._is_called_off and not talk.done():
+                await self._call_off(talk, gone, conversation)
+            return stalled.result() if stalled.done() and not talk.done() else None
+        finally:
+            for task in (cancelled, stalled, gone):
+                task.cancel()
+
+    async def _call_off(
+        self, talk: asyncio.Task[dict[str, Any]], gone: asyncio.Task[int], conversation: Conversation
+    ) -> None:
+        """The cancel sequence: open questions first (one agent waits for them), then the notification."""
+        await self._questions.halt()
+        if conversation.session_id is None:
+            return
+        sending = asyncio.create_task(conversation.cancel())
+        await asyncio.wait({talk, gone}, timeout=self._limits.cancel_seconds, return_when=asyncio.FIRST_COMPLETED)
+        sending.cancel()
+
+    async def _stall(self) -> str:
+        """Return what to tell people once a clock has run out."""
+        limits = self._limits
+        while True:
+            now = self._clock()
+            text, due_at = f"took longer than {limits.turn_seconds:g} s", self._started_at + limits.turn_seconds
+            if self._questions:
+                self._heard_at = now
+            silence = limits.idle_seconds if self._has_updates else limits.first_update_seconds
+            if self._heard_at + silence < due_at:
+                text, due_at = f"said nothing for {silence:g} s", self._heard_at + silence
+            if now >= due_at:
+                return failures.broke(f"The agent {text}")
+            await asyncio.sleep(min(due_at - now, 1))
+
+    async def _pump(self, transport: AgentTransport) -> None:
+        """Map what arrives and record it, all that came together in one go."""
+        is_ended = False
+        # A question asked in the last batch is closed by a draft that comes after the end.
+        while not (is_ended and self._queue.empty()):
+            batch = [await self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            drafts: list[Draft] = []
+            asked: list[tuple[Question, Reply]] = []
+            for item in batch:
+                if isinstance(item, _Asked):
+                    question, opening = self._mapper.question(item.params, f"perm_{uuid.uuid4().hex}")
+                    drafts += opening
+                    asked.append((question, item.reply))
+                elif isinstance(item, Draft):
+                    drafts.append(item)
+                elif isinstance(item, _Ended):
+                    drafts += self._mapper.finish(item.status, item.response)
+                    is_ended = True
+                else:
+                    drafts += self._mapper.update(item)
+            if drafts:
+                await self._sink.record(drafts)
+            for signal in [] if is_ended else self._mapper.signals():
+                self._sink.signal(signal.type, signal.body)
+            for question, reply in asked:
+                self._questions.ask(question, reply)
+            transport.settle()
+
+    def _rejected(self, question: Question) -> None:
+        self._has_rejection = True
+        self._mapper.reject(question.tool_call_id)
+
+    async def _close(
+        self,
+        talk: asyncio.Task[dict[str, Any]],
+        pump: asyncio.Task[None],
+        process: AgentProcess,
+        transport: AgentTransport,
+        connection: Connection,
+    ) -> None:
+        """End everything, in the order that loses nothing: what the agent says while it exits still counts."""
+        await self._questions.halt()
+        talk.cancel()
+        await asyncio.wait({talk})
+        await process.close(exit_seconds=self._limits.exit_seconds, term_seconds=self._limits.term_seconds)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(transport.ended.wait(), 1)
+        await connection.close()
+        process.release()
+        response = None if talk.cancelled() or talk.exception() else talk.result()
+        self._queue.put_nowait(_Ended("cancelled" if self._is_called_off else "unknown", response))
+        await pump
+
+    def _explain(
+        self, talk: asyncio.Task[dict[str, Any]], process: AgentProcess, transport: AgentTransport
+    ) -> str | None:
+        """Why the turn failed, for people; None when it did not."""
+        error = asyncio.CancelledError() if talk.cancelled() else talk.exception()
+        if error is None:
+            return failures.reported(self._mapper.fault, self._launch) if self._mapper.fault else None
+        if isinstance(error, RequestError):
+            return failures.refused(error, self._launch)
+        if isinstance(error, AgentFailed):
+            return error.message
+        return failures.broke(transport.fault) if transport.fault else failures.died(process, self._launch)
+
+    def _outcome(
+        self, talk: asyncio.Task[dict[str, Any]], error: str | None, conversation: Conversation
+    ) -> TurnOutcome:
+        reason = "failed"
+        if self._is_called_off:
+            reason, error = "cancelled", None
+        elif error is None:
+            reason = self._stop_reason(talk.result())
+            error = failures.STOPS.get(reason)
+        return TurnOutcome(
+            text=self._mapper.text,
+            success=reason == "end_turn",
+            reason=reason,
+            error=error,
+            session_id=conversation.session_id,
+            model=conversation.model,
+            usage=self._mapper.usage.tokens,
+            cost_cents=self._mapper.usage.cost_cents,
+        )
+
+    def _stop_reason(self, response: dict[str, Any]) -> str:
+        reason = as_text(response.get("stopReason"))
+        if reason == "cancelled":
+            # Some agents end their turn this way after a "no"; nobody called this turn off.
+            return "end_turn" if self._has_rejection else "cancelled"
+        return reason if reason == "end_turn" or reason in failures.STOPS else "failed"

@@ -1,0 +1,51 @@
+"""Tokens and cost of a turn, from the several places where agents report them."""
+
+import re
+from typing import Any
+
+from server.agents.content import as_count, as_object, as_text
+
+_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_MAX_KEYS = 16
+
+
+class Usage:
+    """What was last reported. Reports replace each other: agents send running totals."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, int] = {}
+        self.context: dict[str, int] = {}
+        self.cost: float | None = None
+        self.currency = ""
+
+    def take_update(self, update: dict[str, Any]) -> None:
+        """A `usage_update`: the context window (used, size) and the session's cost so far."""
+        self.context = _counts({key: update.get(key) for key in ("used", "size")}) or self.context
+        cost = as_object(update.get("cost"))
+        amount = cost.get("amount")
+        if isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < 1e9:
+            self.cost, self.currency = float(amount), as_text(cost.get("currency"))[:3].upper() or "USD"
+
+    def take_response(self, response: dict[str, Any]) -> None:
+        """The prompt's response: `usage`, or what some agents put into `_meta` instead."""
+        meta = as_object(response.get("_meta"))
+        places = (response.get("usage"), meta.get("usage"), as_object(meta.get("quota")).get("token_count"))
+        self.tokens = next(filter(None, (_counts(as_object(place)) for place in places)), self.tokens)
+
+    @property
+    def cost_cents(self) -> int:
+        """The cost in US cents, rounded; 0 when unknown or in another currency."""
+        return round(self.cost * 100) if self.cost is not None and self.currency == "USD" else 0
+
+    def metadata(self) -> dict[str, Any] | None:
+        """The body of the usage event, or None when nothing was reported."""
+        cost = {"amount": self.cost, "currency": self.currency} if self.cost is not None else None
+        if not (self.tokens or self.context or cost):
+            return None
+        return {"kind": "usage", "tokens": self.tokens, "context": self.context, "cost": cost}
+
+
+def _counts(fields: dict[str, Any]) -> dict[str, int]:
+    counts = {_CAPITAL.sub(r"_\1", key).lower()[:40]: as_count(value) for key, value in fields.items()}
+    kept = {key: count for key, count in counts.items() if count is not None and count >= 0}
+    return dict(list(kept.items())[:_MAX_KEYS])
