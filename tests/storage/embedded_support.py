@@ -18,7 +18,8 @@ import pytest
 from storage.datadir import DataDirectory
 from storage.embedded import QUICK, EmbeddedPostgres, attach, temporary_folder
 from storage.pgbinaries import Binaries, locate
-from storage.postmaster import gone
+from storage.postmaster import belongs, gone
+from storage.processes import processes
 
 ROOT = Path(__file__).parents[2]
 SERVER = Path(__file__).with_name("embedded_server.py")
@@ -73,12 +74,13 @@ def give_to_root(folder: Path) -> None:
 
 
 def kill_left(folder: Path) -> None:
-    """End a postmaster that a test left behind."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
-        pid = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
-        if os.path.samefile(f"/proc/{pid}/cwd", folder / "postgres"):
-            os.kill(pid, signal.SIGQUIT)
-            asyncio.run(until(lambda: not is_running(pid)))
+    """End what a test left running in a data directory."""
+    directory = DataDirectory(folder)
+    left = [found.pid for found in processes() if belongs(found, directory)]
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    asyncio.run(until(lambda: not any(is_running(pid) for pid in left)))
 
 
 def is_running(pid: int) -> bool:

@@ -270,7 +270,7 @@ async def test_backends_that_outlive_their_postmaster_are_ended(watched: Embedde
             assert dead
             os.kill(dead, signal.SIGKILL)
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-                await loop
+                await asyncio.wait_for(loop, 20)
             await until_replaced(watched, dead)
             assert not any(is_running(pid) for pid in orphans)
             stopped.terminate()

@@ -184,10 +184,12 @@ def test_who_is_not_root_runs_postgres_as_himself(folder: Path) -> None:
     os.chown(folder, NOBODY, NOBODY)
     read_all = "+dac_read_search"  # the interpreter may lie in root's home
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    server = Server(folder, through=[*become, f"--inh-caps={read_all}", f"--ambient-caps={read_all}"])
+    own = folder / "own"
+    server = Server(own, through=[*become, f"--inh-caps={read_all}", f"--ambient-caps={read_all}"])
     pid = server.until_up()
     assert Path(f"/proc/{pid}").stat().st_uid == NOBODY
     assert {path.stat().st_uid for path in folder.rglob("*")} == {NOBODY}
+    assert mode(own) == 0o700
     server.end()
 
 
