@@ -28,6 +28,7 @@ READY_SECONDS = 900.0  # recovery after a crash replays at most max_wal_size, wh
 ATTACH_SECONDS = 30.0
 _PROGRESS_SECONDS = 5.0
 _WATCH_SECONDS = 0.25
+_CONNECTION_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)  # TimeoutError is an OSError
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 QUICK = MappingProxyType({"fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB"})  # for throwaway data
 
@@ -216,7 +217,7 @@ class EmbeddedPostgres:
                 served = await connection.fetchval(queries.embedded.data_directory)
         except asyncpg.InvalidAuthorizationSpecificationError:
             return _Answer.DENIED
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except _CONNECTION_ERRORS:
             return _Answer.NOT_YET
         return _Answer.READY if served == str(self._directory.cluster) else _Answer.FOREIGN
 
@@ -229,9 +230,12 @@ class EmbeddedPostgres:
             await connection.close(timeout=5)
 
     async def _ensure_database(self) -> None:
-        async with self._connection("postgres") as connection:
-            if not await connection.fetchval(queries.embedded.has_database):
-                await connection.execute(queries.embedded.create_database)
+        try:
+            async with self._connection("postgres") as connection:
+                if not await connection.fetchval(queries.embedded.has_database):
+                    await connection.execute(queries.embedded.create_database)
+        except _CONNECTION_ERRORS as error:
+            raise DatabaseFailed(f"PostgreSQL started and then failed: {error}. See {self._directory.log}.") from error
 
     def _wrong_password(self) -> DataDirectoryUnusable:
         return DataDirectoryUnusable(
