@@ -7,7 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from streams.errors import Unavailable
+from storage.queries import queries
+from streams.errors import BadRequest, Unavailable
 
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """Everything that asyncpg raises."""
@@ -111,8 +112,20 @@ class Database:
                 raise
             raise Unavailable("the database cannot be reached right now; repeat later") from error
 
+    async def ping(self) -> None:
+        """Raise Unavailable unless the database answers."""
+        async with self.reading() as connection:
+            await connection.fetchval(queries.workspaces.ping)
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
         """One consistent reading: everything inside sees the same moment."""
         async with self.reading() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             yield connection
+
+
+def connect_arguments(url: str) -> dict[str, Any]:
+    """asyncpg's arguments for a database URL; BadRequest for one of another form, without repeating its password."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise BadRequest("MISSIONSTREAM_DATABASE_URL looks like postgresql://user:password@host/database")
+    return {"dsn": url}

@@ -45,6 +45,7 @@ class Follower:
         self._log = source
         self._gap_seconds = gap_seconds
         self._ring_bytes = ring_bytes
+        self._waiters: dict[Channel, set[asyncio.Future[None]]] = {}
         self._repair: asyncio.Task[None] | None = None
         self._priming: dict[tuple[Channel, Face], asyncio.Task[None]] = {}
 
@@ -61,6 +62,27 @@ class Follower:
                 for channel in channels_of(event):
                     for feed in self._by_channel.get(channel, ()):
                         feed.append(event)
+                    for waiter in self._waiters.pop(channel, ()):
+                        if not waiter.done():
+                            waiter.set_result(None)
+
+    async def wait(self, channel: Channel, position: int, seconds: float) -> None:
+        """Return when the channel gets its next event, or after `seconds`; at once if something was applied since."""
+        if channel == self.channel and self.applied > position:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(channel, set()).add(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            waiting = self._waiters.get(channel)
+            if waiting is not None:
+                waiting.discard(waiter)
+                if not waiting:
+                    del self._waiters[channel]
 
     def hint(self, position: int) -> None:
         """Hear that the workspace has reached `position`."""

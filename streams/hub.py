@@ -1,6 +1,7 @@
 """The in-memory hub of this process: followers, subscriptions, signals, and the tick that finds lost hints."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -37,6 +38,15 @@ class Opening(NamedTuple):
         return {"outcome": self.outcome, "reason": self.reason, "cursor": str(self.cursor), "head": self.head}
 
 
+class Census(NamedTuple):
+    """Who is here: connections by transport, subscribers by state, and the largest number of events to catch up on."""
+
+    connections: dict[str, int]
+    subscribers: dict[str, int]
+    lag: int
+    repairs: int
+
+
 class Hub:
     """Fans events out within this process.
 
@@ -55,6 +65,7 @@ class Hub:
         self.connections: dict[Connection, None] = {}
         self.signals = SignalBoard(self._emit)
         self.on_rights_change: Callable[[UUID], Awaitable[None]] | None = None
+        self.on_tick: Callable[[], None] = lambda: None
         self._log = source
         self._gap_seconds = gap_seconds
         self._ring_bytes = ring_bytes
@@ -171,6 +182,19 @@ class Hub:
         connection.close()
         self.connections.pop(connection, None)
 
+    def census(self) -> Census:
+        """Count connections and subscribers."""
+        connections = Counter(connection.kind for connection in self.connections)
+        subscribers = {"live": 0, "reading": 0}
+        lag = 0
+        for follower in self._followers.values():
+            for feed in follower.feeds.values():
+                for subscriber in feed.subscribers:
+                    subscribers["live" if subscriber.is_live else "reading"] += 1
+                    lag = max(lag, feed.flushed - subscriber.cursor)
+        repairs = sum(follower.repairs for follower in self._followers.values())
+        return Census({"sse": 0, "ws": 0, **connections}, subscribers, lag, repairs)
+
     # ticking
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -201,6 +225,7 @@ class Hub:
             self._drop_idle(follower, now)
         for connection in list(self.connections):
             connection.check(now)
+        self.on_tick()
 
     async def _look(self, workspace_id: UUID, follower: Follower, head: Head) -> None:
         if head.epoch != follower.epoch:
@@ -208,9 +233,8 @@ class Hub:
             del self._followers[workspace_id]
             follower.close()
             for feed in follower.feeds.values():
-                feed.notice("closed", {"code": "other_epoch", "reason": "the history changed", "retry_ms": 1_000})
                 for subscriber in list(feed.subscribers):
-                    subscriber.connection.close()
+                    subscriber.connection.farewell(4409, "other_epoch", 1_000)
             return
         follower.floor = head.floor
         follower.hint(head.head)

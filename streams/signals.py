@@ -37,6 +37,8 @@ class SignalBoard:
         for name in self._dirty.pop(stream, ()):
             if name in current:
                 self._emit(current[name])
+                if current[name].run_id is None:  # about no open run: said once, not kept
+                    del current[name]
 
     def drop(self, stream: UUID, name: str | None = None) -> None:
         """Forget a mission's signals (its run is over), or the one that an event has replaced."""

@@ -1,7 +1,7 @@
 """One client's connection, its subscribers, and the coroutine that reads the log for those that are behind."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -42,14 +42,18 @@ class Connection:
     """
 
     def __init__(
-        self, transport: asyncio.WriteTransport, *, is_chunked: bool, budget_bytes: int = BUDGET_BYTES
+        self, transport: asyncio.WriteTransport, kind: str, *, is_chunked: bool, budget_bytes: int = BUDGET_BYTES
     ) -> None:
         self.transport = transport
+        self.kind = kind
         self.is_chunked = is_chunked
         self.subscribers: dict[Any, Subscriber] = {}
-        self.recheck: Callable[[], Awaitable[None]] | None = None
+        self.owner: Any = None
+        """Whose connection it is; only the server's layers read it."""
         self.is_closed = False
-        self.was_stalled = False
+        self.close_code = 1000
+        self.farewell_frame: Callable[[dict[str, Any]], bytes] | None = None
+        """How this transport says its last word; set by whoever opened it."""
         self._budget_bytes = budget_bytes
         self._wake = asyncio.Event()
         self._written = 0
@@ -82,7 +86,6 @@ class Connection:
         if buffered == 0 or taken != self._taken:
             self._taken, self._taken_at = taken, now
         elif now - self._taken_at > STALL_SECONDS:
-            self.was_stalled = True
             log.info("connection.stalled", buffered=buffered)
             self.close()
             self.transport.abort()
@@ -94,6 +97,13 @@ class Connection:
             for subscriber in list(self.subscribers.values()):
                 subscriber.detach()
             self._wake.set()
+
+    def farewell(self, code: int, reason: str, retry_ms: int) -> None:
+        """Say why and when to come back, then close. A reader over its budget is just closed."""
+        self.close_code = code
+        if self.farewell_frame is not None and not self.is_closed and not self.is_over_budget:
+            self.write(Buffer(self.farewell_frame({"code": code, "reason": reason, "retry_ms": retry_ms})))
+        self.close()
 
     def wake(self) -> None:
         self._wake.set()

@@ -174,6 +174,13 @@ def default_backend(env: Mapping[str, str]) -> str:
     return next((backend for backend in _PREFERENCE if is_installed(backend, env)), "demo")
 
 
+def require_installed(backend: str, env: Mapping[str, str]) -> None:
+    """BadRequest for an unknown backend; Unavailable, saying how to install it, for one that is not found."""
+    profile = profile_of(backend)
+    if not is_installed(backend, env):
+        raise Unavailable(f"The backend {backend} is not installed on this server. To install: {profile.install}")
+
+
 def launch_for(
     backend: str, env: Mapping[str, str], *, run_id: str, space: Path, home: Path, model: str | None = None
 ) -> Launch:
@@ -181,9 +188,8 @@ def launch_for(
 
     `space` and `home` are absolute directories; the home is made when missing, the space must exist.
     """
+    require_installed(backend, env)
     profile = profile_of(backend)
-    if not is_installed(backend, env):
-        raise Unavailable(f"The backend {backend} is not installed on this server. To install: {profile.install}")
     passed = [name for name in (*_EVERYWHERE, *profile.settings, *profile.keys) if env.get(name)]
     fixed = {name: value.replace("{home}", str(home)) for name, value in profile.environment.items()}
     path = {"PATH": env["PATH"]} if env.get("PATH") else {}

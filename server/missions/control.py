@@ -1,11 +1,13 @@
 """Control missions, agent sessions: their state, commands, and the rules that turn wishes into events."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
 
+from server.missions.kinds import Facts
 from server.missions.lifecycle import Lifecycle, every_move
 from storage.rules import Command, Decision, Row
 from streams.errors import Conflict, MoveRefused, NotFound, TooMany
@@ -129,6 +131,7 @@ class EndRun(Command, frozen=True, kw_only=True):
     usage: dict[str, int] = {}
     session_id: str | None = None
     next_run_id: UUID | None = None
+    by: str | None = None
 
 
 class Cancel(Command, frozen=True, kw_only=True):
@@ -251,7 +254,13 @@ def _end_run(state: Mission, command: EndRun) -> Decision:
         if not is_success:
             metadata["resumable"] = True
         drafts.append(
-            Draft(type="assistant_message", content=text, metadata=metadata, event_id=f"{command.run_id}-final")
+            Draft(
+                type="assistant_message",
+                content=text,
+                metadata=metadata,
+                event_id=f"{command.run_id}-final",
+                actor=command.by,
+            )
         )
     ended: dict[str, Any] = {"run_id": str(command.run_id), "reason": command.reason, "usage": command.usage}
     if command.session_id is not None:
@@ -421,7 +430,20 @@ class ControlRules:
     """The pure pair of this kind, as the writer uses it."""
 
     kind = KIND
+    api = "/api/control"
     state_type = Mission
+    commands: ClassVar[Mapping[str, type[Command]]] = {
+        "send": Send,
+        "start_next": StartNext,
+        "end_run": EndRun,
+        "cancel": Cancel,
+        "set_status": SetStatus,
+        "resume": Resume,
+        "remove_queued": RemoveQueued,
+        "rename": Rename,
+        "interrupt": Interrupt,
+        "delete": Delete,
+    }
     state_events = frozenset({"mission_created", *_EVOLVE})
 
     def decide(self, state: Mission | None, command: Command) -> Decision:
@@ -446,4 +468,22 @@ class ControlRules:
             parent_id=state.parent_id,
             run_id=state.run.id if state.run else None,
             queued=len(state.queue),
+        )
+
+    def facts(self, state: Mission) -> Facts:
+        """What any dialect may show of a state."""
+        return Facts(
+            backend=state.backend,
+            space_id=state.space_id,
+            agent=state.agent,
+            model_override=state.model_override,
+            config_profile=state.config_profile,
+            session_id=state.session_id,
+            terminal_reason=state.terminal_reason,
+            interrupted_at=state.interrupted_at,
+            is_resumable=state.is_resumable,
+            queue=tuple((message.id, message.content, message.agent) for message in state.queue),
+            run_id=state.run.id if state.run else None,
+            run_sequence=state.run.sequence if state.run else None,
+            run_agent=state.run.agent if state.run else None,
         )

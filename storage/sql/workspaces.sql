@@ -30,3 +30,7 @@ ON CONFLICT (only_row) DO UPDATE SET system_identifier = excluded.system_identif
 -- name: safety
 -- The settings without which a COMMIT is no promise.
 SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit');
+
+-- name: ping
+-- Answers.
+SELECT 1;

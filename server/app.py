@@ -1,0 +1,165 @@
+"""The composition root: the only file that knows everything. Builds the services and mounts the dialects."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+import structlog
+from aiohttp import web
+from pydantic import SecretStr
+
+from server.auth import bootstrap
+from server.auth.authenticator import Authenticator
+from server.core import CORE, Core
+from server.dialects.control.errors import ControlFace
+from server.dialects.control.middleware import control_http
+from server.dialects.control.routes import ROUTES as CONTROL
+from server.missions.control import ControlRules
+from server.missions.kinds import MissionKind
+from server.operations.drain import Drain
+from server.operations.health import ROUTES as OPERATIONS
+from server.operations.metrics import Metrics
+from server.operations.requests import request_context
+from server.operations.rights import Rights
+from server.routing import mount
+from server.runs.keeper import RunKeeper
+from server.settings import Settings
+from server.socket import ROUTES as SOCKET
+from server.spaces import Spaces
+from storage import migrations, workspaces
+from storage.embedded import EmbeddedPostgres
+from storage.log import Log
+from storage.missions import Missions
+from storage.pool import Database, connect_arguments
+from storage.runs import Runs
+from storage.writer import Writers
+from streams.errors import Conflict
+from streams.event import Event
+from streams.hub import Hub
+
+MAX_BODY_BYTES = 2 << 20
+log = structlog.get_logger()
+
+
+def kinds() -> dict[str, MissionKind]:
+    """The mission kinds that this server knows."""
+    return {rules.kind: rules for rules in (ControlRules(),)}
+
+
+@asynccontextmanager
+async def database_of(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """Arguments to connect with: to MISSIONSTREAM_DATABASE_URL, or to a PostgreSQL of our own that is started here."""
+    if settings.database_url is not None:
+        yield connect_arguments(settings.database_url.get_secret_value())
+        return
+    async with EmbeddedPostgres(settings.data_dir) as embedded:
+        watch = asyncio.create_task(embedded.watch(), name="embedded postgres")
+        try:
+            yield embedded.connect_kwargs
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+
+
+@asynccontextmanager
+async def services(settings: Settings, *, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Core]:
+    """Everything a server needs, started in order and stopped in reverse."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        connect = await stack.enter_async_context(database_of(settings))
+        await migrations.migrate(connect)
+        database = Database(connect)
+        await database.open()
+        stack.push_async_callback(database.close)
+        await _refuse_unsafe(database, settings)
+        await workspaces.check_history(database)
+        await bootstrap.bootstrap(database, settings.data_dir, _secret(settings.bootstrap_token))
+
+        known = kinds()
+        metrics = Metrics()
+        source = Log(database)
+        hub = Hub(source, gap_seconds=settings.flush_gap_ms / 1_000, heartbeat_seconds=settings.heartbeat_seconds)
+        runs: list[RunKeeper] = []
+
+        def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
+            hub.publish(workspace_id, events)
+            for keeper in runs:
+                keeper.notice(events)
+
+        writers = Writers(database, known, publish, on_batch=metrics.batch)
+        stack.push_async_callback(writers.close)
+        missions = Missions(database, known)
+        spaces = Spaces(database, settings.data_dir, settings.space_roots)
+        keeper = RunKeeper(
+            runs=Runs(database),
+            missions=missions,
+            writers=writers,
+            hub=hub,
+            kinds=known,
+            spaces=spaces,
+            environment=environment,
+            max_parallel=settings.max_parallel_missions,
+        )
+        runs.append(keeper)
+        authenticator = Authenticator(
+            database,
+            password=_secret(settings.password),
+            jwt_secret=await bootstrap.jwt_secret(settings.data_dir, _secret(settings.jwt_secret)),
+            jwt_ttl_days=settings.jwt_ttl_days,
+            auth_mode="disabled" if settings.auth == "off" else "single_tenant",
+            allowed_origins=settings.allowed_origins,
+        )
+        stack.push_async_callback(authenticator.close)
+        rights = Rights(hub, authenticator)
+        hub.on_rights_change = rights.changed
+        hub.on_tick = rights.expire
+        metrics.watch(hub)
+        hub.start()
+        stack.push_async_callback(hub.close)
+        await keeper.start()
+        stack.push_async_callback(keeper.close)
+        yield Core(
+            settings=settings,
+            database=database,
+            kinds=known,
+            writers=writers,
+            log=source,
+            missions=missions,
+            hub=hub,
+            runs=keeper,
+            spaces=spaces,
+            authenticator=authenticator,
+            metrics=metrics,
+            drain=Drain(hub),
+            environment=environment,
+        )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+async def _refuse_unsafe(database: Database, settings: Settings) -> None:
+    unsafe = await workspaces.unsafe_settings(database)
+    if unsafe and not settings.allow_unsafe_database:
+        raise Conflict(
+            f"this PostgreSQL could lose acknowledged events in a crash ({', '.join(unsafe)}); turn the settings on, "
+            "or accept it with MISSIONSTREAM_ALLOW_UNSAFE_DATABASE=true"
+        )
+    for setting in unsafe:
+        log.warning("database.unsafe", setting=setting)
+
+
+def application(core: Core) -> web.Application:
+    """The HTTP application over running services."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[request_context, control_http])
+    app[CORE] = core
+    face = ControlFace()
+    mount(app, OPERATIONS, face)
+    mount(app, CONTROL, face)
+    mount(app, SOCKET, face)
+    return app

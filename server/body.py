@@ -1,0 +1,104 @@
+"""Reading what a client sent: JSON bodies and queries, decoded, cleaned and checked, or refused with a clear error."""
+
+import json
+import math
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from streams.errors import BadRequest, MissionstreamError, NotFound, Unprocessable
+from streams.event import clean_value
+
+T = TypeVar("T")
+
+
+class WrongMediaType(MissionstreamError):
+    """Expected request with `Content-Type: application/json`"""
+
+    code = "wrong_media_type"
+    kind = "media"
+
+
+async def read(request: web.Request, shape: type[T], *, is_optional: bool = False) -> T:
+    """The JSON body as `shape`.
+
+    An absent body is `shape()` where `is_optional`. Raises BadRequest for what is no JSON or nests too deep,
+    WrongMediaType, and Unprocessable, naming the path, for JSON of another shape.
+    """
+    raw = await request.read()
+    if is_optional and not raw.strip():
+        return msgspec.convert({}, shape)
+    if not is_optional and request.content_type != "application/json":
+        raise WrongMediaType
+    value = clean_value(parse(raw))
+    try:
+        return msgspec.convert(value, shape, strict=True)
+    except msgspec.ValidationError as error:
+        raise Unprocessable(str(error)) from None
+
+
+def parse(raw: bytes) -> Any:
+    """JSON text as values; lone surrogates survive until they are cleaned, NaN and Infinity are refused."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not valid JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is out of range")
+    return value
+
+
+def identity(request: web.Request, name: str = "id") -> UUID:
+    """A UUID of the path; BadRequest for anything else."""
+    text = request.match_info[name]
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadRequest(f"{text[:80]!r} is not a UUID") from None
+
+
+def number(request: web.Request, name: str, default: int, *, least: int = 0, most: int = 2**63 - 1) -> int:
+    """A whole number of the query; above `most` it is clamped, below `least` or garbled it is a BadRequest."""
+    text = request.query.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        value = int(text) if len(text) < 40 else most
+    except ValueError:
+        raise BadRequest(f"{name} must be a whole number, not {text[:40]!r}") from None
+    if value < least:
+        raise BadRequest(f"{name} must be at least {least}")
+    return min(value, most)
+
+
+def seconds(request: web.Request, name: str, default: float, *, most: float) -> float:
+    """A duration of the query, clamped to [0, most]."""
+    text = request.query.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        raise BadRequest(f"{name} must be a number of seconds") from None
+    if value != value:
+        raise BadRequest(f"{name} must be a number of seconds")
+    return min(max(value, 0.0), most)
+
+
+def known(value: T | None, what: str) -> T:
+    """The value, or NotFound."""
+    if value is None:
+        raise NotFound(f"{what} not found")
+    return value

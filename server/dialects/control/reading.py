@@ -1,0 +1,261 @@
+"""Control's reads: lists, one mission, pages of events, snapshots, what runs."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from server.body import identity, number, seconds
+from server.core import Core, core, principal
+from server.dialects.control import wire
+from server.dialects.control.answers import reply
+from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
+from server.missions.kinds import Facts
+from server.timeline import signal_body, stored_event
+from storage.log import Slice
+from storage.missions import MissionRow
+from streams.channels import Channel
+from streams.cursor import Cursor
+from streams.errors import NotFound
+
+HISTORY = 200
+MAX_PAGE = 50_000
+SNAPSHOT_EVENTS = 1_500
+SNAPSHOT_CONVERSATION = 10
+MAX_WAIT_SECONDS = 60.0
+
+
+def facts_of(services: Core, row: MissionRow) -> Facts:
+    """The facts of a stored mission, by its kind."""
+    return services.kinds[row.kind].facts(row.state)
+
+
+async def full_mission(services: Core, row: MissionRow) -> wire.Mission:
+    """The Mission object with its newest messages."""
+    newest = Slice(before=row.head + 1, types=CONVERSATION, limit=HISTORY)
+    history = await services.log.page(row.workspace_id, row.id, newest)
+    return wire.mission_of(row, facts_of(services, row), history)
+
+
+async def list_missions(request: web.Request) -> web.Response:
+    """GET /api/control/missions: newest change first."""
+    services, who = core(request), principal(request)
+    rows = await services.missions.listed(
+        who.workspace_id,
+        phase=request.query.get("status"),
+        limit=number(request, "limit", 50, least=1, most=200),
+        offset=number(request, "offset", 0),
+    )
+    return reply([wire.mission_of(row, facts_of(services, row)) for row in rows])
+
+
+async def get_mission(request: web.Request) -> web.Response:
+    """GET /api/control/missions/:id"""
+    services = core(request)
+    row = await services.missions.get(principal(request).workspace_id, identity(request))
+    return reply(await full_mission(services, row))
+
+
+async def current_mission(request: web.Request) -> web.Response:
+    """GET /api/control/missions/current: the mission that this user has open, or null."""
+    services, who = core(request), principal(request)
+    mission_id = await services.missions.current(who.workspace_id, who.user_id)
+    if mission_id is None:
+        return reply(None)
+    try:
+        row = await services.missions.get(who.workspace_id, mission_id)
+    except NotFound:
+        return reply(None)
+    return reply(await full_mission(services, row))
+
+
+async def mission_events(request: web.Request) -> web.Response:
+    """GET /api/control/missions/:id/events: a page, ascending; before_seq wins over since_seq, types over view."""
+    services, who = core(request), principal(request)
+    row = await services.missions.get(who.workspace_id, identity(request))
+    types = types_of(request.query.get("types"), request.query.get("view"))
+    limit, offset = number(request, "limit", MAX_PAGE, most=MAX_PAGE), number(request, "offset", 0)
+    is_latest = request.query.get("latest") in ("true", "1")
+    before = number(request, "before_seq", 0) if request.query.get("before_seq") else None
+    wanted = Slice(
+        since=number(request, "since_seq", 0),
+        before=row.head + 1 if is_latest and before is None else before,
+        types=types,
+        limit=limit,
+        offset=offset,
+    )
+    events = await services.log.page(who.workspace_id, row.id, wanted)
+    counts = row.counts if types is None else {name: row.counts.get(name, 0) for name in types}
+    headers = {
+        "X-Max-Sequence": str(row.head),
+        "X-Epoch": (await services.hub.follower(who.workspace_id)).epoch,
+    }
+    if request.query.get("include_counts") != "false":
+        headers["X-Total-Events"] = str(sum(counts.values()))
+    return reply([stored_event(event) for event in events], headers=headers)
+
+
+async def snapshot(request: web.Request) -> web.Response:
+    """GET /api/control/missions/:id/snapshot: one consistent reading, then the current signals."""
+    services, who = core(request), principal(request)
+    taken = await services.missions.snapshot(
+        who.workspace_id,
+        identity(request),
+        types=VIEWS["history"],
+        conversation=SNAPSHOT_CONVERSATION,
+        limit=SNAPSHOT_EVENTS,
+    )
+    row, head = taken.mission, taken.head
+    signals = services.hub.signals.of(row.id)
+    history = [event for event in taken.events if event.type in CONVERSATION][-HISTORY:]
+    counts = {name: count for name, count in row.counts.items() if name in VIEWS["history"]}
+    body = wire.Snapshot(
+        mission=wire.mission_of(row, facts_of(services, row), history),
+        events=[stored_event(event) for event in taken.events],
+        event_counts=counts,
+        counts=counts,
+        visibility_counts=visibility_counts(row.counts),
+        total_events=sum(counts.values()),
+        latest_sequence=row.head,
+        cursor=str(Cursor(head.epoch, head.head)),
+        child_missions=[wire.mission_of(child, facts_of(services, child)) for child in taken.children],
+        running=_running(services, row),
+        signals=[signal_body(signal) for signal in signals],
+    )
+    return reply(body, headers={"X-Epoch": head.epoch, "X-Max-Sequence": str(row.head)})
+
+
+async def workspace_events(request: web.Request) -> web.Response:
+    """GET /api/control/events: the whole workspace, or ?mission=, after a cursor; ?wait= holds on for the next one."""
+    services, who = core(request), principal(request)
+    channel = await channel_of(request)
+    follower = await services.hub.follower(who.workspace_id)
+    head = await services.log.head(who.workspace_id)
+    since = request.query.get("since")
+    cursor = Cursor.parse(since) if since else Cursor(head.epoch, head.floor)
+    cursor.check(epoch=head.epoch, floor=head.floor, head=head.head)
+    wait = seconds(request, "wait", 0.0, most=MAX_WAIT_SECONDS)
+    limit = number(request, "limit", 500, least=1, most=500)
+    if wait and cursor.position >= await services.log.before(channel, head.head):
+        follower.hint(head.head)
+        await follower.wait(channel, cursor.position, wait)
+        head = await services.log.head(who.workspace_id)
+    page = await services.log.after(channel, cursor.position, until=head.head, max_bytes=1 << 20)
+    events = page.events[:limit]
+    is_rest = len(events) == len(page.events) and await _is_last(services, channel, events, head.head)
+    through = head.head if is_rest else events[-1].position
+    body = {
+        "events": [stored_event(event) for event in events],
+        "cursor": str(Cursor(head.epoch, through)),
+        "head": head.head,
+    }
+    return reply(body, headers={"X-Epoch": head.epoch})
+
+
+async def _is_last(services: Core, channel: Channel, events: Sequence[Any], head: int) -> bool:
+    return not events or events[-1].position >= await services.log.before(channel, head)
+
+
+async def channel_of(request: web.Request) -> Channel:
+    """The channel that `?mission=` narrows to, or the workspace's. NotFound for an unknown or foreign mission."""
+    workspace_id = principal(request).workspace_id
+    text = request.query.get("mission")
+    if not text:
+        return Channel(workspace_id, "workspace", workspace_id)
+    try:
+        mission_id = UUID(text)
+    except ValueError:
+        raise NotFound("Mission not found") from None
+    await core(request).missions.get(workspace_id, mission_id)
+    return Channel(workspace_id, "mission", mission_id)
+
+
+async def list_running(request: web.Request) -> web.Response:
+    """GET /api/control/running: missions with a turn going on or messages waiting."""
+    services = core(request)
+    rows = await services.missions.busy(principal(request).workspace_id)
+    return reply([info for row in rows if (info := _running(services, row)) is not None])
+
+
+def _running(services: Core, row: MissionRow) -> wire.Running | None:
+    if row.run_id is None and not row.queued:
+        return None
+    signals = {signal.type: signal.body for signal in services.hub.signals.of(row.id)}
+    state = "queued" if row.run_id is None else signals.get("status", {}).get("state", "running")
+    return wire.running(row, state, signals.get("mission_activity", {}).get("label"))
+
+
+async def list_queue(request: web.Request) -> web.Response:
+    """GET /api/control/queue: every waiting message of the workspace."""
+    services = core(request)
+    rows = await services.missions.busy(principal(request).workspace_id)
+    return reply(
+        [
+            {"id": message_id, "content": content, "agent": agent, "mission_id": str(row.id)}
+            for row in rows
+            for message_id, content, agent in facts_of(services, row).queue
+        ]
+    )
+
+
+async def tree(request: web.Request) -> web.Response:
+    """GET /api/control/missions/:id/tree: the mission, its turn and its children as a tree of agents."""
+    services, who = core(request), principal(request)
+    taken = await services.missions.snapshot(
+        who.workspace_id, identity(request), types=("mission_created",), conversation=0, limit=1
+    )
+    return reply(_node(services, taken.mission, [_node(services, child, []) for child in taken.children]))
+
+
+_NODE_STATUS = {
+    "pending": "pending",
+    "active": "running",
+    "completed": "completed",
+    "failed": "failed",
+    "interrupted": "failed",
+}
+
+
+def _node(services: Core, row: MissionRow, children: list[dict[str, Any]]) -> dict[str, Any]:
+    facts = facts_of(services, row)
+    return {
+        "id": str(row.id),
+        "type": "Root" if children or row.parent_id is None else "Subagent",
+        "node_type": "Root" if children or row.parent_id is None else "Subagent",
+        "name": facts.agent or facts.backend,
+        "description": row.title or "",
+        "status": _NODE_STATUS[row.phase],
+        "budget_allocated": 0,
+        "budget_spent": 0,
+        "selected_model": facts.model_override,
+        "children": children,
+    }
+
+
+async def progress(request: web.Request) -> web.Response:
+    """GET /api/control/progress: the subtasks of the current mission, as its agent last reported them."""
+    services, who = core(request), principal(request)
+    mission_id = await services.missions.current(who.workspace_id, who.user_id)
+    signals = services.hub.signals.of(mission_id) if mission_id else []
+    body = next((signal.body for signal in signals if signal.type == "progress"), {})
+    return reply(
+        {
+            "total_subtasks": body.get("total_subtasks", 0),
+            "completed_subtasks": body.get("completed_subtasks", 0),
+            "current_subtask": body.get("current_subtask"),
+            "current_depth": body.get("depth", 0),
+        }
+    )
+
+
+async def parallel_config(request: web.Request) -> web.Response:
+    """GET /api/control/parallel/config"""
+    services = core(request)
+    rows = await services.missions.busy(principal(request).workspace_id)
+    return reply(
+        {
+            "max_parallel_missions": services.runs.max_parallel,
+            "running_count": sum(row.run_id is not None for row in rows),
+        }
+    )

@@ -1,0 +1,69 @@
+"""GET /api/control/stream: the control stream, from a cursor or from now."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from server.core import Core, core
+from server.dialects.control.errors import CORS
+from server.dialects.control.frames import ControlFrames
+from server.dialects.control.reading import channel_of
+from server.sse import serve
+from server.timeline import TimelineSse
+from streams import sse
+from streams.channels import Channel
+from streams.cursor import Cursor
+from streams.errors import BadRequest, Unavailable
+from streams.feed import Face
+from streams.hub import Opening
+
+_FACES: Mapping[str, Face] = {"control": ControlFrames, "timeline": TimelineSse}
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Server-sent events. Once authenticated always 200: overload or a lost database is a frame and a clean end."""
+    services = core(request)
+    face = _FACES.get(request.query.get("format", "control"))
+    if face is None:
+        raise BadRequest(f"format is one of {', '.join(_FACES)}")
+    try:
+        channel = await channel_of(request)
+        opening = await _opening(request, services, channel)
+        state = await _state(services, channel)
+    except Unavailable as error:
+        closing = {"code": 4503, "reason": error.message, "retry_ms": 1_000}
+        first = sse.frame("status", {"type": "status", "state": "idle", "queue_len": 0})
+        return await serve(request, None, first + sse.frame("closed", closing), headers=CORS)
+    first = sse.frame("status", {"type": "status", **state, "stream": opening.body()})
+    first += sse.cursor_block(str(opening.cursor))
+
+    async def attach(connection: Any) -> None:
+        await services.hub.subscribe(connection, channel, face, opening.cursor)
+
+    return await serve(request, attach, first, headers=CORS | {"X-Epoch": opening.cursor.epoch})
+
+
+async def _opening(request: web.Request, services: Core, channel: Channel) -> Opening:
+    text = request.query.get("since") or request.headers.get("Last-Event-ID")
+    if not text:
+        return await services.hub.opening(channel.workspace_id, None)
+    try:
+        since = Cursor.parse(text)
+    except BadRequest:
+        fresh = await services.hub.opening(channel.workspace_id, None)
+        return fresh._replace(outcome="reset", reason="bad_cursor")
+    return await services.hub.opening(channel.workspace_id, since)
+
+
+async def _state(services: Core, channel: Channel) -> dict[str, Any]:
+    """What the first frame says: the state of the mission, or of the busiest one of the workspace."""
+    rows = await services.missions.busy(channel.workspace_id)
+    if channel.kind == "mission":
+        rows = [row for row in rows if row.id == channel.id]
+    running = next((row for row in rows if row.run_id is not None), None)
+    if running is None:
+        return {"state": "idle", "queue_len": sum(row.queued for row in rows)}
+    signals = {signal.type: signal.body for signal in services.hub.signals.of(running.id)}
+    state = signals.get("status", {}).get("state", "running")
+    return {"state": state, "queue_len": running.queued, "mission_id": str(running.id)}

@@ -1,0 +1,222 @@
+"""Control's requests and responses."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from server.missions.kinds import NO_SPACE, Facts
+from server.timeline import StoredEvent
+from storage.missions import MissionRow
+from storage.spaces import SpaceRow
+from streams.event import Event, timestamp
+
+
+class CreateMission(msgspec.Struct):
+    title: str | None = None
+    workspace_id: UUID | None = None
+    agent: str | None = None
+    model_override: str | None = None
+    backend: str | None = None
+    config_profile: str | None = None
+    parent_mission_id: UUID | None = None
+
+
+class SendMessage(msgspec.Struct):
+    content: str
+    agent: str | None = None
+    client_message_id: UUID | None = None
+    mission_id: UUID | None = None
+
+
+class SetStatus(msgspec.Struct):
+    status: str
+
+
+class ResumeMission(msgspec.Struct):
+    clean_workspace: bool = False
+    skip_message: bool = False
+
+
+class SetTitle(msgspec.Struct):
+    title: str
+
+
+class Parallel(msgspec.Struct):
+    content: str
+    model: str | None = None
+
+
+class ToolResult(msgspec.Struct):
+    tool_call_id: str
+    name: str
+    result: Any = None
+
+
+class OutsideEvent(msgspec.Struct):
+    event_id: str
+    event_type: str
+    content: str = ""
+    metadata: dict[str, Any] | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+
+
+class AppendEvents(msgspec.Struct):
+    events: list[OutsideEvent]
+
+
+class CreateSpace(msgspec.Struct):
+    name: str
+    path: str | None = None
+    workspace_type: str | None = None
+
+
+class Login(msgspec.Struct):
+    password: str
+    username: str | None = None
+
+
+class Mission(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A mission as control shows it, whatever its kind: `status` is the phase, `kind_status` the kind's own word."""
+
+    id: str
+    status: str
+    title: str | None
+    workspace_id: str
+    workspace_name: str | None = None
+    agent: str | None = None
+    model_override: str | msgspec.UnsetType | None = msgspec.UNSET
+    backend: str
+    config_profile: str | None = None
+    history: list[dict[str, str]]
+    created_at: str
+    updated_at: str
+    interrupted_at: str | None = None
+    resumable: bool
+    session_id: str | None = None
+    terminal_reason: str | None = None
+    parent_mission_id: str | None = None
+    kind: str
+    kind_status: str
+
+
+def mission(
+    identity: UUID,
+    kind: str,
+    status: str,
+    phase: str,
+    title: str | None,
+    facts: Facts,
+    *,
+    created_at: datetime,
+    updated_at: datetime,
+    parent_id: UUID | None = None,
+    space_name: str | None = None,
+    history: Sequence[Event] = (),
+) -> Mission:
+    """The Mission object; `history` are its newest user and assistant messages."""
+    return Mission(
+        id=str(identity),
+        status=phase,
+        title=title,
+        workspace_id=str(facts.space_id),
+        workspace_name=space_name or ("host" if facts.space_id == NO_SPACE else None),
+        agent=facts.agent,
+        model_override=facts.model_override,
+        backend=facts.backend,
+        config_profile=facts.config_profile,
+        history=[{"role": event.type.removesuffix("_message"), "content": event.content} for event in history],
+        created_at=timestamp(created_at),
+        updated_at=timestamp(updated_at),
+        interrupted_at=timestamp(facts.interrupted_at) if facts.interrupted_at else None,
+        resumable=facts.is_resumable,
+        session_id=facts.session_id,
+        terminal_reason=facts.terminal_reason,
+        parent_mission_id=str(parent_id) if parent_id else None,
+        kind=kind,
+        kind_status=status,
+    )
+
+
+def mission_of(row: MissionRow, facts: Facts, history: Sequence[Event] = ()) -> Mission:
+    """The Mission object of a stored mission."""
+    return mission(
+        row.id, row.kind, row.status, row.phase, row.title, facts,
+        created_at=row.created_at, updated_at=row.updated_at, parent_id=row.parent_id,
+        space_name=row.space_name, history=history,
+    )  # fmt: skip
+
+
+class Running(msgspec.Struct, kw_only=True):
+    """What a busy mission is doing."""
+
+    mission_id: str
+    state: str
+    queue_len: int
+    history_len: int
+    seconds_since_activity: int
+    health: dict[str, Any]
+    expected_deliverables: int = 0
+    current_activity: str | None = None
+    subtask_total: int = 0
+    subtask_completed: int = 0
+
+
+def running(row: MissionRow, state: str, activity: str | None) -> Running:
+    """RunningMissionInfo; silence over 120 s is a warning, over 300 s severe."""
+    silence = max(0, int((datetime.now(UTC) - (row.at or row.updated_at)).total_seconds()))
+    health: dict[str, Any] = {"status": "healthy"}
+    if state != "queued" and silence > 120:
+        health = {
+            "status": "stalled",
+            "seconds_since_activity": silence,
+            "last_state": "WaitingForTool" if state == "waiting_for_tool" else "Running",
+            "severity": "severe" if silence > 300 else "warning",
+        }
+    return Running(
+        mission_id=str(row.id),
+        state=state,
+        queue_len=row.queued,
+        history_len=sum(row.counts.get(name, 0) for name in ("user_message", "assistant_message")),
+        seconds_since_activity=silence,
+        health=health,
+        current_activity=activity,
+    )
+
+
+class Snapshot(msgspec.Struct, kw_only=True):
+    """First paint: everything, true at `latest_sequence` and at `cursor`."""
+
+    mission: Mission
+    events: list[StoredEvent]
+    event_counts: dict[str, int]
+    counts: dict[str, int]
+    visibility_counts: dict[str, int]
+    total_events: int
+    latest_sequence: int
+    cursor: str
+    child_missions: list[Mission]
+    running: Running | None
+    signals: list[dict[str, Any]]
+
+
+def space(row: SpaceRow, path: str) -> dict[str, Any]:
+    """A space, in the original's word a workspace."""
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "workspace_type": "host",
+        "path": path,
+        "status": "ready",
+        "error_message": None,
+        "config": {},
+        "created_at": timestamp(row.created_at),
+        "skills": [],
+        "plugins": [],
+        "tools": [],
+        "env_vars": {},
+        "init_script": None,
+    }

@@ -1,0 +1,51 @@
+"""What every mission kind offers to the dialects: facts to show, and commands by the names of common verbs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from storage.rules import Command, Rules
+from streams.errors import Conflict
+
+NO_SPACE = UUID(int=0)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """A mission as any dialect may show it; a kind without a notion leaves the field empty."""
+
+    backend: str = ""
+    space_id: UUID = NO_SPACE
+    agent: str | None = None
+    model_override: str | None = None
+    config_profile: str | None = None
+    session_id: str | None = None
+    terminal_reason: str | None = None
+    interrupted_at: datetime | None = None
+    is_resumable: bool = False
+    queue: tuple[tuple[str, str, str | None], ...] = ()
+    """Waiting messages: id, content, agent."""
+    run_id: UUID | None = None
+    run_sequence: int | None = None
+    """The sequence of the user_message that the running turn answers."""
+    run_agent: str | None = None
+
+
+class MissionKind(Rules, Protocol):
+    """The rules of a kind, its facts, and the verbs that dialects of other kinds may use on it."""
+
+    @property
+    def api(self) -> str: ...
+    @property
+    def commands(self) -> Mapping[str, type[Command]]: ...
+    def facts(self, state: Any) -> Facts: ...
+
+
+def command(kind: MissionKind, verb: str, **fields: Any) -> Command:
+    """The kind's command for a verb; Conflict, naming the right API, where the kind has none."""
+    made = kind.commands.get(verb)
+    if made is None:
+        raise Conflict(f"a {kind.kind} mission does not take {verb.replace('_', ' ')} here; use {kind.api}")
+    return made(**fields)

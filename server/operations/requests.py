@@ -1,0 +1,43 @@
+"""Every request has an id, in its logs and in its answer; finished ones are counted."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uuid_utils.compat as uuids
+from aiohttp import web
+
+from server.core import core
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "/api/health"})
+log = structlog.get_logger()
+
+
+@web.middleware
+async def request_context(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Bind the request's id to the logs of everything that it causes."""
+    given = request.headers.get("X-Request-ID", "")
+    request_id = given if _ID.fullmatch(given) else str(uuids.uuid7())
+    started = time.monotonic()
+    status = 500
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        try:
+            response = await handler(request)
+            status = response.status
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        finally:
+            route = request.match_info.route.resource
+            name = route.canonical if route is not None else "unknown"
+            core(request).metrics.requests.labels(request.method, name, str(status)).inc()
+            if request.path not in _QUIET:
+                seconds = round(time.monotonic() - started, 4)
+                log.debug("request", method=request.method, path=request.path, status=status, seconds=seconds)
+    if not response.prepared:
+        response.headers["X-Request-ID"] = request_id
+    return response

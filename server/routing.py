@@ -1,0 +1,73 @@
+"""URL tables: a route is a row, and mounting one wraps it in authentication, permission and error rendering."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import structlog
+from aiohttp import web
+
+from server.core import PRINCIPAL, core
+from streams.errors import BadRequest, MissionstreamError, TooLarge
+
+PUBLIC = "public"
+SIGNED_IN = "signed-in"
+"""Permissions of routes that anybody, or anybody who is known, may use; every other one names a permission."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = structlog.get_logger()
+
+
+class Route(NamedTuple):
+    """One row of a dialect's URL table. `permission` is PUBLIC, SIGNED_IN or a permission's name."""
+
+    method: str
+    path: str
+    handler: Handler
+    permission: str
+
+
+class Face(Protocol):
+    """How a dialect answers: the body and status of an error."""
+
+    def error(self, request: web.Request, error: MissionstreamError) -> web.Response: ...
+
+
+def mount(app: web.Application, routes: Sequence[Route], face: Face) -> None:
+    """Add a URL table to the application. Raises ValueError for a method and path that are taken."""
+    taken = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
+    for route in routes:
+        if (route.method, route.path) in taken:
+            raise ValueError(f"{route.method} {route.path} is mounted twice")
+        taken.add((route.method, route.path))
+        app.router.add_route(route.method, route.path, _guarded(route, face))
+
+
+def _guarded(route: Route, face: Face) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        try:
+            if route.permission != PUBLIC:
+                who = await core(request).authenticator.authenticate(request)
+                request[PRINCIPAL] = who
+                if route.permission != SIGNED_IN:
+                    who.require(route.permission)
+            return await route.handler(request)
+        except MissionstreamError as error:
+            if error.kind == "internal":
+                log.error("request.failed", path=request.path, error=error.message, exc_info=error)
+            return face.error(request, error)
+        except web.HTTPRequestEntityTooLarge:
+            return face.error(request, TooLarge("the body is larger than 2 MiB"))
+        except web.HTTPException:
+            raise
+        except (ConnectionResetError, ConnectionAbortedError):
+            raise
+        except UnicodeError as error:
+            return face.error(request, BadRequest(f"the request is not valid text: {error}"))
+        except Exception as error:
+            log.exception("request.failed", path=request.path)
+            failure = MissionstreamError("Internal server error; the server's log tells more under this request's id")
+            failure.__cause__ = error
+            return face.error(request, failure)
+
+    guarded.__doc__ = route.handler.__doc__
+    return guarded

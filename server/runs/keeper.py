@@ -1,0 +1,288 @@
+"""Keeps the runs of this process: starts turns as their events commit, cancels, recovers what a dead process left."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+import uuid_utils.compat as uuids
+
+from server.agents import profiles
+from server.agents.process import sweep
+from server.agents.turn import TurnOutcome, run_turn
+from server.missions.kinds import MissionKind, command
+from server.runs.owner import is_dead, this_process
+from server.runs.turn import Turn, patiently
+from server.spaces import Spaces
+from storage.missions import MissionRow, Missions
+from storage.rules import Outcome
+from storage.runs import OpenRun, Runs
+from storage.writer import Writers
+from streams.errors import MissionstreamError, NotFound
+from streams.event import Event
+from streams.hub import Hub
+
+LEASE_SECONDS = 15.0
+_BEAT_SECONDS = 1.0
+_RESTARTED = "The server was restarted while the agent was working"
+log = structlog.get_logger()
+
+
+class RunKeeper:
+    """The turns that this process runs. At most `max_parallel` at once; the rest wait in their missions' queues."""
+
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        missions: Missions,
+        writers: Writers,
+        hub: Hub,
+        kinds: Mapping[str, MissionKind],
+        spaces: Spaces,
+        environment: Mapping[str, str],
+        max_parallel: int,
+    ) -> None:
+        self.max_parallel = max_parallel
+        self.turns: dict[UUID, Turn] = {}
+        self._runs = runs
+        self._missions = missions
+        self._writers = writers
+        self._hub = hub
+        self._kinds = kinds
+        self._spaces = spaces
+        self._environment = environment
+        self._owner = this_process()
+        self._reserved = 0
+        self._beat: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self._on_event: Mapping[str, Callable[[Event], None]] = {
+            "user_message": self._said,
+            "cancel_requested": self._cancelled,
+            "tool_result": self._answered,
+        }
+
+    # slots
+
+    @property
+    def has_slot(self) -> bool:
+        return not self._is_closing and len(self.turns) + self._reserved < self.max_parallel
+
+    @contextmanager
+    def slot(self) -> Iterator[bool]:
+        """Hold a slot, if there is one, while a command that may start a turn is decided."""
+        has_slot = self.has_slot
+        self._reserved += has_slot
+        try:
+            yield has_slot
+        finally:
+            self._reserved -= has_slot
+
+    # lifetime
+
+    async def start(self) -> None:
+        """Recover what an earlier process left, then keep going."""
+        await self._recover(is_boot=True)
+        self._beat = asyncio.create_task(self._keep(), name="run keeper")
+
+    async def close(self) -> None:
+        """Interrupt the running turns; each stores what its agent had said."""
+        self._is_closing = True
+        if self._beat is not None:
+            self._beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beat
+        tasks = [turn.task for turn in self.turns.values() if turn.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            try:
+                for turn in list(self.turns.values()):
+                    await self._runs.renew(
+                        turn.workspace_id, turn.run_id, owner=self._owner, seconds=LEASE_SECONDS, partial=turn.partial
+                    )
+                await self._recover(is_boot=False)
+                await self._fill()
+            except MissionstreamError as error:
+                log.info("runs.waiting", reason=error.message)
+            except Exception:
+                log.exception("runs.beat_failed")
+
+    # what commits tell
+
+    def notice(self, events: Sequence[Event]) -> None:
+        """Hear of committed events; never blocks."""
+        for event in events:
+            react = self._on_event.get(event.type)
+            if react is not None:
+                react(event)
+
+    def _said(self, event: Event) -> None:
+        if not event.data()["queued"] and not self._is_closing:
+            self._begin(event)
+
+    def _begin(self, event: Event) -> None:
+        # control is the only kind whose turns begin with a message
+        turn = Turn(event.workspace_id, event.stream_id, "control", event, self._writers, self._hub)
+        if turn.run_id not in self.turns:
+            self.turns[turn.run_id] = turn
+            turn.task = asyncio.create_task(self._run(turn), name=f"run {turn.run_id}")
+
+    def _cancelled(self, event: Event) -> None:
+        turn = self.turns.get(UUID(event.data()["run_id"]))
+        if turn is not None:
+            turn.cancel.set()
+
+    def _answered(self, event: Event) -> None:
+        if event.tool_call_id is None or (event.actor or "").startswith("agent"):
+            return
+        for turn in self.turns.values():
+            if turn.mission_id == event.stream_id:
+                turn.answered(event.tool_call_id, _decoded(event.content))
+
+    # turns
+
+    async def _run(self, turn: Turn) -> None:
+        try:
+            mission = await patiently(lambda: self._missions.get(turn.workspace_id, turn.mission_id))
+            if await self._claim(turn, mission):
+                await self._work(turn, mission)
+        except asyncio.CancelledError:
+            await self._end(turn, _cut_off(turn), "shutdown")
+        except Exception as error:
+            log.exception("run.failed", run_id=str(turn.run_id))
+            await self._end(turn, TurnOutcome(text=turn.partial, success=False, reason="failed", error=str(error)))
+        finally:
+            self.turns.pop(turn.run_id, None)
+
+    async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
+        facts = self._kinds[mission.kind].facts(mission.state)
+        claimed: bool = await patiently(
+            lambda: self._runs.claim(
+                turn.workspace_id,
+                turn.run_id,
+                turn.mission_id,
+                owner=self._owner,
+                seconds=LEASE_SECONDS,
+                backend=facts.backend,
+            )
+        )
+        return claimed
+
+    async def _work(self, turn: Turn, mission: MissionRow) -> None:
+        facts = self._kinds[mission.kind].facts(mission.state)
+        turn.actor = f"agent:{facts.backend}"
+        turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
+        try:
+            launch = profiles.launch_for(
+                facts.backend,
+                self._environment,
+                run_id=str(turn.run_id),
+                space=await self._spaces.directory(turn.workspace_id, facts.space_id),
+                home=self._spaces.home(turn.mission_id),
+                model=facts.model_override,
+            )
+        except MissionstreamError as error:
+            await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
+            return
+        with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
+            outcome = await run_turn(launch, turn.started.content, turn, cancel=turn.cancel)
+        await self._end(turn, outcome)
+
+    async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
+        reason = reason or outcome.reason
+        ended: Outcome = await patiently(
+            lambda: self._execute(
+                turn.workspace_id,
+                turn.mission_id,
+                turn.kind,
+                "end_run",
+                run_id=turn.run_id,
+                reason=reason,
+                text=outcome.text,
+                error=outcome.error,
+                model=outcome.model,
+                cost_cents=outcome.cost_cents,
+                usage=outcome.usage,
+                session_id=outcome.session_id,
+                next_run_id=uuids.uuid7(),
+                by=turn.actor,
+            )
+        )
+        self.turns.pop(turn.run_id, None)
+        facts = self._kinds[turn.kind].facts(ended.state)
+        turn.over(is_idle=facts.run_id is None)
+        with suppress(MissionstreamError):
+            await self._runs.finish(
+                turn.workspace_id,
+                turn.run_id,
+                outcome=reason,
+                session_id=outcome.session_id,
+                cost_cents=outcome.cost_cents,
+                usage=outcome.usage,
+            )
+            if not self._is_closing:
+                await self._fill()
+
+    async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, **fields: Any) -> Outcome:
+        wish = command(self._kinds[kind], verb, **fields)
+        return await self._writers.execute(workspace_id, mission_id, kind, wish, is_patient=True)
+
+    async def _fill(self) -> None:
+        """Give free slots to the missions that have waited longest."""
+        free = self.max_parallel - len(self.turns) - self._reserved
+        for idle in await self._runs.waiting(free) if free > 0 else ():
+            with self.slot() as has_slot, suppress(NotFound):
+                if has_slot:
+                    await self._execute(
+                        idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
+                    )
+
+    # recovery
+
+    async def _recover(self, *, is_boot: bool) -> None:
+        lost = [run for run in await self._runs.open() if run.run_id not in self.turns and self._is_lost(run, is_boot)]
+        if lost:
+            killed = await sweep([str(run.run_id) for run in lost])
+            log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
+        for run in lost:
+            with suppress(NotFound):
+                await self._execute(
+                    run.workspace_id,
+                    run.mission_id,
+                    run.kind,
+                    "end_run",
+                    run_id=run.run_id,
+                    reason="crashed",
+                    text=run.partial or "",
+                    summary=_RESTARTED,
+                    next_run_id=uuids.uuid7() if self.has_slot else None,
+                )
+            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed")
+        if is_boot:
+            for idle in await self._runs.stranded():
+                with suppress(NotFound):
+                    await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
+
+    def _is_lost(self, run: OpenRun, is_boot: bool) -> bool:
+        if run.owner is None:
+            return is_boot or run.is_old
+        return run.is_expired or (run.owner != self._owner and is_dead(run.owner))
+
+
+def _cut_off(turn: Turn) -> TurnOutcome:
+    return TurnOutcome(text=turn.partial, success=False, reason="shutdown")
+
+
+def _decoded(content: str) -> Any:
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return content

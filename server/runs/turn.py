@@ -1,0 +1,116 @@
+"""One running turn: the sink that turns an agent's updates into events and signals of its mission."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from storage.writer import Writers
+from streams.errors import KeyReused, Unavailable
+from streams.event import Draft, Event, Signal
+from streams.hub import Hub
+
+_RETRY_SECONDS = (0.1, 2.0)
+_REPLACES = {"assistant_message": "text_delta", "thinking": "thinking"}
+"""The signal whose place a recorded event takes."""
+
+
+class Turn:
+    """A turn of this process: the agents' Sink over the log and the hub.
+
+    `partial` is the text of the open block, which a turn that is cut off still stores.
+    """
+
+    def __init__(
+        self, workspace_id: UUID, mission_id: UUID, kind: str, started: Event, writers: Writers, hub: Hub
+    ) -> None:
+        self.workspace_id = workspace_id
+        self.mission_id = mission_id
+        self.kind = kind
+        self.started = started
+        self.run_id = UUID(started.data()["run_id"])
+        self.cancel = asyncio.Event()
+        self.partial = ""
+        self.actor = "agent"
+        self.task: asyncio.Task[None] | None = None
+        self._sequence = started.sequence
+        self._writers = writers
+        self._hub = hub
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+
+    async def record(self, drafts: Sequence[Draft]) -> None:
+        """Append; while the database is away, wait: the agent is not read from meanwhile."""
+        named = [msgspec.structs.replace(draft, actor=self.actor) for draft in drafts]
+        try:
+            await self._append(named)
+        except KeyReused:  # a person's answer came first; theirs stands
+            for draft in named:
+                with suppress(KeyReused):
+                    await self._append([draft])
+        for draft in drafts:
+            if (replaced := _REPLACES.get(draft.type)) is not None:
+                self._hub.signals.drop(self.mission_id, replaced)
+                if replaced == "text_delta":
+                    self.partial = ""
+
+    async def _append(self, drafts: Sequence[Draft]) -> None:
+        appended = await patiently(
+            lambda: self._writers.record(self.workspace_id, self.mission_id, drafts, is_patient=True)
+        )
+        self._sequence = max([self._sequence, *(row.sequence for row in appended)])
+
+    def signal(self, type: str, body: dict[str, Any]) -> None:
+        if type == "text_delta":
+            self.partial = body["content"]
+        self._hub.signal(
+            Signal(
+                workspace_id=self.workspace_id,
+                stream_id=self.mission_id,
+                type=type,
+                after=self._sequence,
+                body=body,
+                run_id=self.run_id,
+            )
+        )
+
+    async def answer(self, tool_call_id: str) -> Any:
+        return await self._answer(tool_call_id)
+
+    def answered(self, tool_call_id: str, result: Any) -> None:
+        """Hear of a committed answer; the first one counts, also when it comes before anybody waits."""
+        future = self._answer(tool_call_id)
+        if not future.done():
+            future.set_result(result)
+
+    def _answer(self, tool_call_id: str) -> "asyncio.Future[Any]":
+        if tool_call_id not in self._answers:
+            self._answers[tool_call_id] = asyncio.get_running_loop().create_future()
+        return self._answers[tool_call_id]
+
+    def over(self, is_idle: bool) -> None:
+        """Drop the run's signals; tell the streams that the mission rests, unless its next turn follows."""
+        self._hub.signals.drop(self.mission_id)
+        if is_idle:
+            self._hub.signal(
+                Signal(
+                    workspace_id=self.workspace_id,
+                    stream_id=self.mission_id,
+                    type="status",
+                    after=self._sequence,
+                    body={"state": "idle", "queue_len": 0},
+                )
+            )
+
+
+async def patiently(work: Callable[[], Any]) -> Any:
+    """Repeat `work` until the database is there; Unavailable means that nothing was stored."""
+    pause, longest = _RETRY_SECONDS
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, longest)

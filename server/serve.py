@@ -1,0 +1,69 @@
+"""Runs a server until it is told to stop: listens, says where, drains, exits."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from server.app import application, services
+from server.core import Core
+from server.settings import Settings
+
+BACKLOG = 4_096
+HEADER_SECONDS = 15.0
+log = structlog.get_logger()
+
+
+async def serve(
+    settings: Settings,
+    *,
+    environment: Mapping[str, str],
+    ready: Callable[[str, Core], None] = lambda url, core: None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or `stop`; then drain, within `settings.drain_seconds`, and return."""
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with services(settings, environment=environment) as core:
+        runner = web.AppRunner(
+            application(core),
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=75.0,
+            shutdown_timeout=2.0,
+            lingering_time=2.0,
+        )
+        await runner.setup()
+        try:
+            listening = _listen(settings.host, settings.port)
+            await web.SockSite(runner, listening, backlog=BACKLOG).start()
+            url = _url(listening)
+            log.info("server.ready", url=url)
+            ready(url, core)
+            await stop.wait()
+            log.info("server.stopping")
+            async with asyncio.timeout(settings.drain_seconds):
+                await core.drain.run()
+        except TimeoutError:
+            log.warning("server.drain_cut_short", seconds=settings.drain_seconds)
+        finally:
+            await runner.cleanup()
+    log.info("server.stopped")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(address)
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

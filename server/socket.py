@@ -1,0 +1,231 @@
+"""The WebSocket: authenticate by the first frame, subscribe to channels, follow them from cursors."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+import structlog
+from aiohttp import WSMsgType, web
+
+from server.auth.principal import Principal
+from server.body import parse
+from server.core import Core, core, principal
+from server.errors import CLOSE_CODE
+from server.routing import PUBLIC, SIGNED_IN, Route
+from server.sse import bound_kernel_buffer
+from server.timeline import TimelineSocket
+from streams import websocket
+from streams.channels import Channel
+from streams.cursor import Cursor
+from streams.errors import BadRequest, MissionstreamError, NotFound, Unauthenticated, Unavailable
+from streams.feed import Face
+from streams.subscriber import Buffer, Connection
+
+AUTH_SECONDS = 10.0
+MAX_FRAME_BYTES = 64 << 10
+MAX_SUBSCRIPTIONS = 200
+_TIMED_OUT = "no auth message received within 10s (handshake timed out)"
+_BAD_AUTH = 'the first message must be {"type": "auth", "token": …}'
+log = structlog.get_logger()
+
+FACES: Mapping[str, Face] = {"timeline": TimelineSocket}
+"""The encoding of each channel prefix."""
+
+
+class Frame(msgspec.Struct):
+    """What a client sends."""
+
+    type: str
+    channel: str | None = None
+    payload: Any = None
+    token: str | None = None
+
+
+async def ws_token(request: web.Request) -> web.Response:
+    """GET /api/v1/ws-token: 15 minutes, reusable, only for /ws."""
+    who = principal(request)
+    token = await core(request).authenticator.ws_token(who)
+    return web.json_response({"token": token}, headers={"X-Workspace-ID": str(who.workspace_id)})
+
+
+async def open_socket(request: web.Request) -> web.StreamResponse:
+    """GET /ws"""
+    services = core(request)
+    services.authenticator.check_connect(request)
+    response = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=5.0, autoclose=True)
+    if not response.can_prepare(request):
+        raise BadRequest("this is a WebSocket endpoint; connect with an Upgrade request")
+    await response.prepare(request)
+    transport = request.transport
+    if transport is None:
+        return response
+    bound_kernel_buffer(transport)
+    connection = Connection(cast(asyncio.WriteTransport, transport), "ws", is_chunked=False)
+    session = Session(services, response, connection)
+    try:
+        await session.run()
+    finally:
+        services.hub.forget(connection)
+    return response
+
+
+class Session:
+    """One socket: its principal and its subscriptions. Reading frames and reading the log go on side by side."""
+
+    def __init__(self, services: Core, response: web.WebSocketResponse, connection: Connection) -> None:
+        self._services = services
+        self._response = response
+        self._connection = connection
+        self._who: Principal | None = None
+        connection.farewell_frame = lambda body: websocket.frame({"type": "closing", "payload": body})
+
+    async def run(self) -> None:
+        """Serve until either side closes."""
+        if not await self._authenticate():
+            return
+        self._services.hub.connections[self._connection] = None
+        serving = asyncio.create_task(self._connection.serve(), name="socket reader")
+        receiving = asyncio.create_task(self._receive(), name="socket frames")
+        try:
+            await asyncio.wait({serving, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (serving, receiving):
+                task.cancel()
+            await asyncio.gather(serving, receiving, return_exceptions=True)
+            if not self._response.closed:
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    await self._response.close(code=self._connection.close_code)
+
+    async def _authenticate(self) -> bool:
+        try:
+            async with asyncio.timeout(AUTH_SECONDS):
+                message = await self._response.receive()
+        except TimeoutError:
+            await self._refuse(_TIMED_OUT, 4401)
+            return False
+        frame = _frame(message.data) if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) else None
+        if frame is None or frame.type != "auth" or not frame.token:
+            await self._refuse(_BAD_AUTH, 4401)
+            return False
+        try:
+            self._who = await self._services.authenticator.ws_principal(frame.token)
+            self._who.require("stream:view")
+        except Unauthenticated:
+            await self._refuse("invalid or expired ws-token", 4401)
+            return False
+        except MissionstreamError as error:
+            await self._refuse(error.message, CLOSE_CODE.get(error.kind, 4500))
+            return False
+        self._connection.owner = self._who
+        return True
+
+    async def _refuse(self, message: str, code: int) -> None:
+        if not self._response.closed:
+            with contextlib.suppress(ConnectionError):
+                await self._response.send_json({"type": "error", "payload": {"message": message, "error": message}})
+                await self._response.close(code=code, message=message.encode()[:120])
+
+    async def _receive(self) -> None:
+        async for message in self._response:
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return
+            frame = _frame(message.data)
+            if frame is None:
+                self._say_error("malformed message frame")
+                continue
+            act = _ACTIONS.get(frame.type)
+            if act is None:
+                self._say_error(f"unknown message type: {frame.type[:64]}", frame.channel)
+                continue
+            try:
+                await act(self, frame)
+            except Unavailable as error:
+                self._say_error(error.message, frame.channel)
+            except MissionstreamError:
+                self._say_error("access denied", frame.channel)
+
+    def _say(self, body: dict[str, Any]) -> None:
+        self._connection.write(Buffer(websocket.frame(body)))
+
+    def _say_error(self, text: str, channel: str | None = None) -> None:
+        body: dict[str, Any] = {"type": "error", "payload": {"message": text, "error": text}}
+        self._say(body if channel is None else {**body, "channel": channel[:128]})
+
+    async def _ping(self, frame: Frame) -> None:
+        self._say({"type": "pong", "payload": None})
+
+    async def _unsubscribe(self, frame: Frame) -> None:
+        subscriber = self._connection.subscribers.get(frame.channel)
+        if subscriber is not None:
+            subscriber.detach()
+
+    async def _subscribe(self, frame: Frame) -> None:
+        """Attach to a channel; with a cursor in the payload it is answered, and replays from there."""
+        name = frame.channel or ""
+        if not name or (name in self._connection.subscribers and not frame.payload):
+            return
+        if len(self._connection.subscribers) >= MAX_SUBSCRIPTIONS:
+            self._say_error(f"at most {MAX_SUBSCRIPTIONS} subscriptions on one connection", name)
+            return
+        channel, face = await self._channel(name)
+        asked = frame.payload if isinstance(frame.payload, dict) else {}
+        hub = self._services.hub
+        opening = await hub.opening(channel.workspace_id, await self._since(channel, asked))
+        if name in self._connection.subscribers:
+            self._connection.subscribers[name].detach()
+        if asked:
+            self._say({"type": "subscribed", "channel": name, "payload": opening.body()})
+        await hub.subscribe(self._connection, channel, face, opening.cursor, key=name)
+
+    async def _channel(self, name: str) -> tuple[Channel, Face]:
+        """The channel of a name, if this principal may see it; NotFound otherwise, whatever the reason."""
+        prefix, _, text = name.partition(":")
+        assert self._who is not None
+        face = FACES.get(prefix)
+        try:
+            identity = UUID(text)
+        except ValueError:
+            raise NotFound from None
+        if face is None:
+            raise NotFound
+        if identity == self._who.workspace_id:
+            return Channel(identity, "workspace", identity), face
+        row = await self._services.missions.get(self._who.workspace_id, identity)
+        return Channel(row.workspace_id, "mission", row.id), face
+
+    async def _since(self, channel: Channel, asked: dict[str, Any]) -> Cursor | None:
+        if isinstance(asked.get("since"), str):
+            with contextlib.suppress(BadRequest):
+                return Cursor.parse(asked["since"])
+            return Cursor("-", 0)  # of no epoch: the stream is reset
+        sequence = asked.get("since_seq")
+        if not isinstance(sequence, int) or isinstance(sequence, bool) or channel.kind != "mission":
+            return None
+        follower = await self._services.hub.follower(channel.workspace_id)
+        if sequence <= 0:
+            return Cursor(follower.epoch, follower.floor)
+        position = await self._services.log.position_of(channel.workspace_id, channel.id, min(sequence, 2**62))
+        return Cursor(follower.epoch, position if position is not None else follower.head + 1)
+
+
+_ACTIONS: Mapping[str, Callable[[Session, Frame], Any]] = {
+    "ping": Session._ping,
+    "subscribe": Session._subscribe,
+    "unsubscribe": Session._unsubscribe,
+}
+
+
+def _frame(data: str | bytes) -> Frame | None:
+    try:
+        return msgspec.convert(parse(data.encode(errors="replace") if isinstance(data, str) else data), Frame)
+    except (msgspec.ValidationError, MissionstreamError):
+        return None
+
+
+ROUTES = (
+    Route("GET", "/api/v1/ws-token", ws_token, SIGNED_IN),
+    Route("GET", "/ws", open_socket, PUBLIC),
+)

@@ -1,0 +1,95 @@
+"""Runs: the leases of agent turns, so that a crash leaves none stuck."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from storage.pool import Database
+from storage.queries import queries
+
+
+class OpenRun(NamedTuple):
+    """A mission whose turn is going on; `owner` is None when nobody has claimed it yet."""
+
+    workspace_id: UUID
+    mission_id: UUID
+    kind: str
+    run_id: UUID
+    owner: str | None
+    partial: str | None
+    is_expired: bool
+    is_old: bool
+
+
+class Idle(NamedTuple):
+    """A mission without a turn that wants attention."""
+
+    workspace_id: UUID
+    mission_id: UUID
+    kind: str
+
+
+class Runs:
+    """The table of runs. Any method may raise Unavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(
+        self, workspace_id: UUID, run_id: UUID, mission_id: UUID, *, owner: str, seconds: float, backend: str
+    ) -> bool:
+        """Take a run; False when somebody has or had it."""
+        async with self._database.reading() as connection:
+            claimed = await connection.fetchval(
+                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend
+            )
+        return claimed is not None
+
+    async def renew(self, workspace_id: UUID, run_id: UUID, *, owner: str, seconds: float, partial: str) -> bool:
+        """Prolong a lease and keep the text said so far; False when the run is no longer ours."""
+        async with self._database.reading() as connection:
+            kept = await connection.fetchval(queries.runs.renew, workspace_id, run_id, owner, seconds, partial)
+        return kept is not None
+
+    async def finish(
+        self,
+        workspace_id: UUID,
+        run_id: UUID,
+        *,
+        outcome: str,
+        session_id: str | None = None,
+        cost_cents: int = 0,
+        usage: dict[str, int] | None = None,
+    ) -> None:
+        """Note how a run ended."""
+        async with self._database.reading() as connection:
+            await connection.execute(
+                queries.runs.finish,
+                workspace_id,
+                run_id,
+                outcome,
+                session_id,
+                cost_cents,
+                msgspec.json.encode(usage or {}).decode(),
+            )
+
+    async def open(self) -> Sequence[OpenRun]:
+        """Every mission, of every workspace, whose turn is going on."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.runs.open)
+        return [OpenRun(**{name: row[name] for name in OpenRun._fields}) for row in rows]
+
+    async def waiting(self, limit: int) -> Sequence[Idle]:
+        """Missions with queued messages and no turn, the longest waiting first."""
+        return await self._idle(queries.runs.waiting, limit)
+
+    async def stranded(self) -> Sequence[Idle]:
+        """Missions that say active though no turn goes on and nothing waits."""
+        return await self._idle(queries.runs.stranded)
+
+    async def _idle(self, query: str, *arguments: int) -> Sequence[Idle]:
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(query, *arguments)
+        return [Idle(**{name: row[name] for name in Idle._fields}) for row in rows]

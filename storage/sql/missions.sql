@@ -1,0 +1,69 @@
+-- name: one
+-- A mission ($2 of workspace $1) with its stream; a deleted one is not found.
+SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.parent_id, m.run_id, m.queued,
+       m.state_version, m.state, m.created_at, m.updated_at, s.head, s.counts, s.at, p.name AS space_name
+  FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+  LEFT JOIN spaces AS p ON p.workspace_id = m.workspace_id AND p.id = (m.state ->> 'space_id')::uuid
+ WHERE m.workspace_id = $1 AND m.id = $2 AND m.deleted_at IS NULL;
+
+-- name: listed
+-- Missions of a workspace ($1), newest change first; $2 phase (null: any), $3 limit, $4 offset.
+SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.parent_id, m.run_id, m.queued,
+       m.state_version, m.state, m.created_at, m.updated_at, s.head, s.counts, s.at, p.name AS space_name
+  FROM (SELECT * FROM missions
+         WHERE workspace_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR phase = $2)
+         ORDER BY updated_at DESC, id DESC LIMIT $3 OFFSET $4) AS m
+  JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+  LEFT JOIN spaces AS p ON p.workspace_id = m.workspace_id AND p.id = (m.state ->> 'space_id')::uuid
+ ORDER BY m.updated_at DESC, m.id DESC;
+
+-- name: busy
+-- Missions of a workspace ($1) with a turn going on or messages queued.
+SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.parent_id, m.run_id, m.queued,
+       m.state_version, m.state, m.created_at, m.updated_at, s.head, s.counts, s.at, p.name AS space_name
+  FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+  LEFT JOIN spaces AS p ON p.workspace_id = m.workspace_id AND p.id = (m.state ->> 'space_id')::uuid
+ WHERE m.workspace_id = $1 AND (m.run_id IS NOT NULL OR m.queued > 0) AND m.deleted_at IS NULL
+ ORDER BY m.updated_at, m.id;
+
+-- name: children
+-- The child missions of a mission ($2 of workspace $1), oldest first, at most $3.
+SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.parent_id, m.run_id, m.queued,
+       m.state_version, m.state, m.created_at, m.updated_at, s.head, s.counts, s.at, p.name AS space_name
+  FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+  LEFT JOIN spaces AS p ON p.workspace_id = m.workspace_id AND p.id = (m.state ->> 'space_id')::uuid
+ WHERE m.workspace_id = $1 AND m.parent_id = $2 AND m.deleted_at IS NULL
+ ORDER BY m.created_at, m.id LIMIT $3;
+
+-- name: untitled
+-- Missions of a workspace ($1) that were never used: no title, no run, no message ever.
+SELECT m.id FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+ WHERE m.workspace_id = $1 AND m.deleted_at IS NULL AND m.title IS NULL AND m.run_id IS NULL AND m.queued = 0
+   AND s.counts ->> 'user_message' IS NULL;
+
+-- name: conversation_start
+-- The sequence from which the newest $3 conversation rows of a stream ($2 of workspace $1) begin.
+SELECT min(sequence) FROM (
+    SELECT sequence FROM events
+     WHERE workspace_id = $1 AND stream_id = $2
+       AND type IN ('user_message', 'assistant_message', 'assistant_message_canonical')
+     ORDER BY sequence DESC LIMIT $3) AS newest;
+
+-- name: current
+-- The mission that a user ($2) has open in a workspace ($1).
+SELECT mission_id FROM current_missions WHERE workspace_id = $1 AND user_id = $2;
+
+-- name: set_current
+-- Opens a mission ($3) for a user ($2) in a workspace ($1).
+INSERT INTO current_missions (workspace_id, user_id, mission_id) VALUES ($1, $2, $3)
+ON CONFLICT (workspace_id, user_id) DO UPDATE SET mission_id = excluded.mission_id;
+
+-- name: erasable
+-- Deleted missions, of any workspace, whose content is not erased yet; at most $1.
+SELECT m.workspace_id, m.id FROM missions AS m
+ WHERE m.deleted_at IS NOT NULL AND m.title IS DISTINCT FROM ''
+ ORDER BY m.deleted_at LIMIT $1;
+
+-- name: erased
+-- Empties the row of a deleted mission ($2 of workspace $1), which marks it as erased.
+UPDATE missions SET title = '', state = '{}' WHERE workspace_id = $1 AND id = $2;

@@ -1,0 +1,33 @@
+-- name: claim
+-- Takes a run ($1 workspace, $2 id, $3 mission, $4 owner, $5 lease in seconds, $6 backend) if nobody ever had it.
+INSERT INTO runs (workspace_id, id, mission_id, owner, lease_until, backend)
+VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6)
+ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
+
+-- name: renew
+-- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5).
+UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5
+ WHERE workspace_id = $1 AND id = $2 AND owner = $3 AND ended_at IS NULL RETURNING id;
+
+-- name: finish
+-- Ends a run ($1 workspace, $2 id) with its outcome ($3), session ($4), cost in cents ($5) and usage ($6).
+UPDATE runs SET ended_at = now(), outcome = $3, session_id = $4, cost_cents = $5, usage = $6::json, partial = ''
+ WHERE workspace_id = $1 AND id = $2 AND ended_at IS NULL;
+
+-- name: open
+-- Missions whose turn is going on, with the run's owner and lease where somebody has claimed it.
+SELECT m.workspace_id, m.id AS mission_id, m.kind, m.run_id, m.status, m.updated_at, r.owner, r.partial,
+       coalesce(r.lease_until < now(), false) AS is_expired,
+       m.updated_at < now() - interval '5 seconds' AS is_old
+  FROM missions AS m LEFT JOIN runs AS r ON r.workspace_id = m.workspace_id AND r.id = m.run_id
+ WHERE m.run_id IS NOT NULL AND m.deleted_at IS NULL;
+
+-- name: waiting
+-- Missions with queued messages and no turn, the longest waiting first; at most $1.
+SELECT workspace_id, id AS mission_id, kind FROM missions
+ WHERE run_id IS NULL AND queued > 0 AND deleted_at IS NULL ORDER BY updated_at LIMIT $1;
+
+-- name: stranded
+-- Missions that say active though no turn goes on and nothing waits.
+SELECT workspace_id, id AS mission_id, kind FROM missions
+ WHERE phase = 'active' AND run_id IS NULL AND queued = 0 AND deleted_at IS NULL;
