@@ -53,6 +53,7 @@ def kinds() -> dict[str, MissionKind]:
 async def database_of(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     """Arguments to connect with: to MISSIONSTREAM_DATABASE_URL, or to a PostgreSQL of our own that is started here."""
     if settings.database_url is not None:
+        await asyncio.to_thread(settings.data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
         yield connect_arguments(settings.database_url.get_secret_value())
         return
     async with EmbeddedPostgres(settings.data_dir) as embedded:
@@ -68,7 +69,6 @@ async def database_of(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 @asynccontextmanager
 async def services(settings: Settings, *, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Core]:
     """Everything a server needs, started in order and stopped in reverse."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         connect = await stack.enter_async_context(database_of(settings))
         await migrations.migrate(connect)
