@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from streams.errors import BadRequest, MissionstreamError, NotFound, Unprocessab
 from streams.event import clean_value
 
 T = TypeVar("T")
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 class WrongMediaType(MissionstreamError):
@@ -76,10 +78,10 @@ def number(request: web.Request, name: str, default: int, *, least: int = 0, mos
     text = request.query.get(name)
     if text is None or text == "":
         return default
-    try:
-        value = int(text) if len(text) < 40 else most
-    except ValueError:
-        raise BadRequest(f"{name} must be a whole number, not {text[:40]!r}") from None
+    if not _WHOLE.fullmatch(text):
+        raise BadRequest(f"{name} must be a whole number, not {text[:40]!r}")
+    far = least - 1 if text.startswith("-") else most  # int() refuses thousands of digits
+    value = int(text) if len(text) < 40 else far
     if value < least:
         raise BadRequest(f"{name} must be at least {least}")
     return min(value, most)
