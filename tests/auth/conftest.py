@@ -1,4 +1,4 @@
-"""A real database for each module, emptied for each test, and authenticators over it."""
+"""A real database for all these tests, emptied for each test, and authenticators over it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -10,17 +10,15 @@ import structlog
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from server.auth import tokens
 from server.auth.authenticator import Authenticator
-from storage import migrations
+from storage import founding, identity, migrations
 from storage.embedded import throwaway
 from storage.pool import Database
-from tests.auth.clock import Clock
-
-PASSWORD = "correct horse battery staple"
-SIGNING = "a signing secret of the tests, long enough"
+from tests.auth.world import PASSWORD, SIGNING, TOKEN, Asking, Clock, Owner
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def connect() -> AsyncIterator[dict[str, Any]]:
     async with throwaway() as postgres:
         await migrations.migrate(postgres.connect_kwargs)
@@ -70,7 +68,7 @@ def log_lines() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def asking() -> Callable[..., web.Request]:
+def asking() -> Asking:
     """Builds a request from its headers."""
 
     def ask(method: str = "GET", path: str = "/", **headers: str) -> web.Request:
@@ -78,3 +76,11 @@ def asking() -> Callable[..., web.Request]:
         return make_mocked_request(method, path, headers=named)
 
     return ask
+
+
+@pytest.fixture
+async def owner(database: Database) -> Owner:
+    await founding.adopt_token(database, "bootstrap", tokens.digest(TOKEN), as_first=False)
+    holder = await identity.find_by_hash(database, tokens.digest(TOKEN))
+    assert holder is not None
+    return Owner(holder.user_id, holder.workspace_id, holder.token_id)

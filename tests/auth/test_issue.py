@@ -1,11 +1,9 @@
 """Tokens that users make for themselves."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from server.auth import roles, tokens
 from server.auth.authenticator import Authenticator
@@ -14,8 +12,7 @@ from server.auth.principal import Principal
 from storage import founding, identity
 from storage.pool import Database
 from streams.errors import Forbidden, Unprocessable
-
-Asking = Callable[..., web.Request]
+from tests.auth.world import Asking
 
 
 @pytest.fixture

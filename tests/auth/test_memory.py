@@ -6,7 +6,7 @@ import pytest
 
 from server.auth.memory import ShortMemory
 from streams.errors import Unavailable
-from tests.auth.clock import Clock
+from tests.auth.world import Clock
 
 
 class Source:

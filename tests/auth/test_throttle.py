@@ -4,7 +4,7 @@ import pytest
 
 from server.auth.throttle import Throttle
 from streams.errors import TooMany
-from tests.auth.clock import Clock
+from tests.auth.world import Clock
 
 
 def fail(throttle: Throttle, address: str, times: int) -> None:
