@@ -1,0 +1,448 @@
+"""ControlRules: what each command leads to in each state, and that folding the events gives the state."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.missions import control
+from server.missions.control import (
+    Cancel,
+    ControlRules,
+    Create,
+    Delete,
+    EndRun,
+    Interrupt,
+    Mission,
+    RemoveQueued,
+    Rename,
+    Resume,
+    Send,
+    SetStatus,
+    StartNext,
+)
+from storage.rules import Command, Decision
+from streams.errors import Conflict, MissionstreamError, MoveRefused, NotFound, TooMany
+from streams.event import Draft, Event, ascii_json, cleaned
+
+RULES = ControlRules()
+ID, WORKSPACE, SPACE = UUID(int=1), UUID(int=2), UUID(int=3)
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_run(number: int) -> UUID:
+    return UUID(int=100 + number)
+
+
+class Stream:
+    """One mission's events, numbered as the writer would."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.state: Mission | None = None
+
+    def execute(self, command: Command) -> Decision:
+        decision = RULES.decide(self.state, command)
+        for draft in map(cleaned, decision.drafts):
+            if not draft.to_workspace:
+                self.append(draft)
+        return decision
+
+    def append(self, draft: Draft) -> None:
+        number = len(self.events) + 1
+        event = Event(
+            workspace_id=WORKSPACE,
+            position=number,
+            stream_id=ID,
+            sequence=number,
+            type=draft.type,
+            at=AT + timedelta(seconds=number),
+            actor=draft.actor,
+            event_id=draft.event_id,
+            content=draft.content,
+            metadata=ascii_json(draft.metadata).decode(),
+        )
+        self.events.append(event)
+        if event.type in RULES.state_events:
+            self.state = RULES.evolve(self.state, event)
+
+
+def folded(events: Sequence[Event]) -> Mission | None:
+    state: Mission | None = None
+    for event in events:
+        if event.type in RULES.state_events:
+            state = RULES.evolve(state, event)
+    return state
+
+
+CREATE = Create(id=ID, backend="demo", space_id=SPACE, by="ann")
+
+
+def send(number: int = 1, *, has_slot: bool = True, content: str = "do it") -> Send:
+    return Send(message_id=f"m{number}", content=content, run_id=a_run(number), has_slot=has_slot, by="ann")
+
+
+def ended(number: int, reason: str, *, text: str = "", then: int | None = None, **fields: Any) -> EndRun:
+    following = None if then is None else a_run(then)
+    return EndRun(run_id=a_run(number), reason=reason, text=text, next_run_id=following, by="agent:demo", **fields)
+
+
+HISTORIES: dict[str, tuple[Command, ...]] = {
+    "new": (CREATE,),
+    "queued": (CREATE, send(1, has_slot=False)),
+    "running": (CREATE, send(1)),
+    "running with a queue": (CREATE, send(1), send(2)),
+    "cancelling": (CREATE, send(1), Cancel()),
+    "completed": (CREATE, send(1), ended(1, "end_turn", text="all done")),
+    "failed": (CREATE, send(1), ended(1, "failed", error="no")),
+    "interrupted": (CREATE, send(1), Cancel(), ended(1, "cancelled")),
+    "idle but active": (CREATE, SetStatus(status="active")),
+}
+
+
+def in_state(name: str) -> Stream:
+    stream = Stream()
+    for command in HISTORIES[name]:
+        stream.execute(command)
+    return stream
+
+
+Result = list[str] | type[MissionstreamError]
+"""The types of the drafts, or the error."""
+RUNNING = ("running", "running with a queue", "cancelling")
+
+
+def when(histories: Iterable[str], result: Result) -> dict[str, Result]:
+    return dict.fromkeys(histories, result)
+
+
+def always(result: Result) -> dict[str, Result]:
+    return when(HISTORIES, result)
+
+
+NEW_STATUS = "mission_status_changed"
+SAID = "user_message"
+OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
+    "send": (
+        send(9),
+        {
+            "new": [NEW_STATUS, SAID],
+            "queued": [SAID],
+            "running": [SAID],
+            "running with a queue": [SAID],
+            "cancelling": [SAID],
+            "completed": [NEW_STATUS, SAID],
+            "failed": [NEW_STATUS, SAID],
+            "interrupted": [NEW_STATUS, SAID],
+            "idle but active": [SAID],
+        },
+    ),
+    "send without a slot": (send(9, has_slot=False), always([SAID])),
+    "start next": (
+        StartNext(run_id=a_run(9)),
+        always([]) | {"queued": [NEW_STATUS, SAID]},
+    ),
+    "end the run": (
+        ended(1, "end_turn", text="finished"),
+        always([])
+        | when(RUNNING,
+            ["assistant_message", "run_ended", "mission_title_changed", NEW_STATUS],
+        ),
+    ),
+    "end the run and go on": (
+        ended(1, "end_turn", text="ok", then=9),
+        always([])
+        | {
+            "running": ["assistant_message", "run_ended", NEW_STATUS],
+            "running with a queue": ["assistant_message", "run_ended", SAID],
+            "cancelling": ["assistant_message", "run_ended", NEW_STATUS],
+        },
+    ),
+    "end another run": (ended(8, "end_turn"), always([])),
+    "cancel": (
+        Cancel(by="ann"),
+        {
+            "new": NotFound,
+            "queued": [],
+            "running": ["cancel_requested"],
+            "running with a queue": ["cancel_requested"],
+            "cancelling": [],
+            "completed": NotFound,
+            "failed": NotFound,
+            "interrupted": NotFound,
+            "idle but active": NotFound,
+        },
+    ),
+    "cancel the whole mission": (
+        Cancel(whole_mission=True),
+        {
+            "new": NotFound,
+            "queued": ["messages_removed"],
+            "running": ["cancel_requested"],
+            "running with a queue": ["messages_removed", "cancel_requested"],
+            "cancelling": [],
+            "completed": NotFound,
+            "failed": NotFound,
+            "interrupted": NotFound,
+            "idle but active": NotFound,
+        },
+    ),
+    "set a status": (SetStatus(status="completed"), always([NEW_STATUS])),
+    "set no status of ours": (SetStatus(status="awaiting_user"), always(MoveRefused)),
+    "resume": (
+        Resume(run_id=a_run(9), message_id="m9", has_slot=True, content="go on"),
+        always(MoveRefused) | when(("failed", "interrupted"), [NEW_STATUS, SAID]),
+    ),
+    "resume without a message": (
+        Resume(run_id=a_run(9), message_id="m9", has_slot=True),
+        always(MoveRefused) | when(("failed", "interrupted"), [NEW_STATUS]),
+    ),
+    "remove all queued": (
+        RemoveQueued(),
+        always([])
+        | when(("queued", "running with a queue"), ["messages_removed"]),
+    ),
+    "remove one queued": (
+        RemoveQueued(message_id="m2"),
+        always(NotFound) | {"running with a queue": ["messages_removed"]},
+    ),
+    "rename": (Rename(title="A title"), always(["mission_title_changed"])),
+    "interrupt": (
+        Interrupt(reason="restarted"),
+        always([]) | {"idle but active": [NEW_STATUS]},
+    ),
+    "delete": (
+        Delete(by="ann"),
+        always(["mission_deleted"])
+        | when(RUNNING, Conflict),
+    ),
+}  # fmt: skip
+CASES = [
+    pytest.param(command, history, outcome, id=f"{name} when {history}")
+    for name, (command, outcomes) in OUTCOMES.items()
+    for history, outcome in outcomes.items()
+]
+
+
+def test_the_table_covers_every_command_in_every_state() -> None:
+    assert {type(command) for command, _ in OUTCOMES.values()} == set(control._DECIDE) - {Create}
+    assert all(set(outcomes) == set(HISTORIES) for _, outcomes in OUTCOMES.values())
+
+
+@pytest.mark.parametrize(("command", "history", "outcome"), CASES)
+def test_a_command_in_a_state_gives_these_drafts_or_this_error(command: Command, history: str, outcome: Result) -> None:
+    stream = in_state(history)
+    before = stream.state
+    if isinstance(outcome, list):
+        decision = stream.execute(command)
+        assert [draft.type for draft in decision.drafts] == outcome
+        assert decision.deletes == isinstance(command, Delete)
+    else:
+        with pytest.raises(outcome):
+            stream.execute(command)
+        assert stream.state == before
+
+
+def test_the_verbs_of_other_dialects_name_every_command_but_create() -> None:
+    assert set(RULES.commands.values()) == set(control._DECIDE) - {Create}
+    assert RULES.state_events >= set(control._EVOLVE)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("end_turn", "completed"),
+        ("max_tokens", "completed"),
+        ("max_turn_requests", "completed"),
+        ("refusal", "failed"),
+        ("failed", "failed"),
+        ("cancelled", "interrupted"),
+        ("shutdown", "interrupted"),
+        ("crashed", "interrupted"),
+    ],
+)
+def test_a_turns_end_moves_the_mission(reason: str, status: str) -> None:
+    stream = in_state("running")
+    stream.execute(ended(1, reason, text="words", session_id="s1"))
+    state = stream.state
+    assert state is not None
+    assert (state.status, state.terminal_reason, state.run, state.session_id) == (status, reason, None, "s1")
+    assert (state.interrupted_at is not None) == (status == "interrupted")
+    assert state.is_resumable == (status in ("failed", "interrupted"))
+    [said] = [event for event in stream.events if event.type == "assistant_message"]
+    assert said.data()["success"] == (status == "completed")
+    assert said.data().get("resumable", False) == (status != "completed")
+
+
+def test_the_tool_results_and_last_words_come_before_the_status() -> None:
+    stream = in_state("running")
+    stream.execute(ended(1, "failed", text="so far", error="it broke"))
+    assert [event.type for event in stream.events[-5:]] == [
+        "error", "assistant_message", "run_ended", "mission_title_changed", "mission_status_changed",
+    ]  # fmt: skip
+
+
+def test_a_cancelled_turn_without_words_says_cancelled() -> None:
+    stream = in_state("cancelling")
+    stream.execute(ended(1, "cancelled"))
+    [said] = [event for event in stream.events if event.type == "assistant_message"]
+    assert said.content == "Cancelled"
+
+
+def test_a_status_that_people_have_set_survives_the_turns_end() -> None:
+    stream = in_state("running")
+    stream.execute(SetStatus(status="completed"))
+    stream.execute(ended(1, "failed"))
+    assert stream.state is not None
+    assert stream.state.status == "completed"
+
+
+def test_a_shutdown_leaves_the_queue_for_the_next_server() -> None:
+    stream = in_state("running with a queue")
+    stream.execute(ended(1, "shutdown", then=5))
+    assert stream.state is not None
+    assert (stream.state.status, stream.state.run, len(stream.state.queue)) == ("interrupted", None, 1)
+
+
+def test_messages_run_in_the_order_they_came() -> None:
+    stream = in_state("running with a queue")
+    stream.execute(send(3))
+    stream.execute(ended(1, "end_turn", then=4))
+    state = stream.state
+    assert state is not None
+    assert state.run is not None
+    assert (state.run.message_id, [message.id for message in state.queue]) == ("m2", ["m3"])
+    assert [event.event_id for event in stream.events if event.type == "user_message"] == ["m1", "m2", "m3", "m2"]
+
+
+def test_the_queue_is_bounded_by_messages_and_by_characters() -> None:
+    stream = in_state("running")
+    for number in range(control.MAX_QUEUE):
+        stream.execute(send(10 + number))
+    with pytest.raises(TooMany):
+        stream.execute(send(999))
+    stream = in_state("running")
+    stream.execute(send(2, content="x" * (control.MAX_QUEUED_CHARACTERS - 1)))
+    with pytest.raises(TooMany):
+        stream.execute(send(3, content="xx"))
+    stream.execute(send(3, content="x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [("# Heading\nmore", "Heading"), ("ok\n\nA longer line", "A longer line"), ("x" * 300, "x" * 100), ("no", None)],
+)
+def test_the_first_substantive_line_becomes_the_title_of_an_untitled_mission(text: str, title: str | None) -> None:
+    stream = in_state("running")
+    stream.execute(ended(1, "end_turn", text=text))
+    assert stream.state is not None
+    assert stream.state.title == title
+
+
+def test_a_title_that_is_there_stays() -> None:
+    stream = Stream()
+    stream.execute(msgspec.structs.replace(CREATE, title="Mine"))
+    stream.execute(send(1))
+    stream.execute(ended(1, "end_turn", text="Another title"))
+    assert stream.state is not None
+    assert stream.state.title == "Mine"
+    assert stream.execute(Rename(title="Mine")).drafts == ()
+
+
+def test_delete_is_said_on_the_workspaces_stream() -> None:
+    [draft] = RULES.decide(in_state("completed").state, Delete(by="ann")).drafts
+    assert draft.to_workspace
+    assert draft.metadata == {"mission_id": str(ID), "kind": "control"}
+    assert Delete.touches_workspace
+    assert Create.creates
+
+
+def test_the_row_and_the_facts_say_what_the_state_says() -> None:
+    state = in_state("running with a queue").state
+    assert state is not None
+    row, facts = RULES.row(state), RULES.facts(state)
+    assert (row.status, row.phase, row.run_id, row.queued) == ("active", "active", a_run(1), 1)
+    assert (facts.backend, facts.space_id, facts.run_id) == ("demo", SPACE, a_run(1))
+    assert facts.queue == (("m2", "do it", None),)
+    assert state.run is not None
+    assert facts.run_sequence == state.run.sequence
+
+
+# any sequence of commands
+
+_texts = st.text(max_size=8)
+_some = st.integers(1, 4)
+_reasons = st.sampled_from(sorted(control._STATUS_AFTER))
+_commands = st.one_of(
+    st.builds(
+        Send,
+        message_id=_some.map(lambda n: f"m{n}"),
+        content=_texts,
+        run_id=_some.map(a_run),
+        has_slot=st.booleans(),
+        agent=st.none() | _texts,
+        by=st.none() | _texts,
+    ),
+    st.builds(StartNext, run_id=_some.map(a_run)),
+    st.builds(
+        EndRun,
+        run_id=_some.map(a_run),
+        reason=_reasons,
+        text=_texts,
+        error=st.none() | _texts,
+        summary=st.none() | _texts,
+        session_id=st.none() | _texts,
+        next_run_id=st.none() | _some.map(a_run),
+    ),
+    st.builds(Cancel, whole_mission=st.booleans()),
+    st.builds(SetStatus, status=st.sampled_from([*control.LIFECYCLE.transitions, "paused", ""])),
+    st.builds(
+        Resume,
+        run_id=_some.map(a_run),
+        message_id=_some.map(lambda n: f"m{n}"),
+        has_slot=st.booleans(),
+        content=st.none() | _texts,
+    ),
+    st.builds(RemoveQueued, message_id=st.none() | _some.map(lambda n: f"m{n}")),
+    st.builds(Rename, title=_texts),
+    st.builds(Interrupt, reason=_texts),
+    st.builds(Delete),
+)
+_creations = st.builds(
+    Create,
+    id=st.just(ID),
+    backend=_texts,
+    space_id=st.just(SPACE),
+    title=st.none() | _texts,
+    agent=st.none() | _texts,
+    model_override=st.none() | _texts,
+    parent_id=st.none() | st.just(UUID(int=9)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_creations, st.lists(_commands, max_size=20))
+def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, commands: list[Command]) -> None:
+    stream = Stream()
+    stream.execute(creation)
+    for command in commands:
+        before = stream.state
+        try:
+            decision = stream.execute(command)
+        except MissionstreamError:
+            assert stream.state == before
+            continue
+        if not [draft for draft in decision.drafts if not draft.to_workspace]:
+            assert stream.state == before
+        state = stream.state
+        assert state is not None
+        assert folded(stream.events) == state
+        assert msgspec.json.decode(msgspec.json.encode(state), type=Mission) == state
+        assert RULES.row(state).phase in control.LIFECYCLE.phases.values()
+        assert RULES.facts(state).is_resumable == (state.status in control.RESUMABLE)
+        assert (state.interrupted_at is not None) == (state.status == "interrupted")
