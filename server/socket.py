@@ -148,6 +148,10 @@ class Session:
                 self._say_error("access denied", frame.channel)
 
     def _say(self, body: dict[str, Any]) -> None:
+        if self._connection.is_over_budget:  # it asks without reading what it is told
+            self._connection.close_code = CLOSE_CODE["limit"]
+            self._connection.close()
+            return
         self._connection.write(Buffer(websocket.frame(body)))
 
     def _say_error(self, text: str, channel: str | None = None) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp_sse import EventSourceResponse
 
 from server.core import PRINCIPAL, core
-from streams.sse import HEADERS, frame
-from streams.subscriber import Connection
+from streams.sse import frame
+from streams.subscriber import STALL_SECONDS, Connection
 
 SEND_BUFFER_BYTES = 256 << 10
+_NEVER_SECONDS = 86_400.0
 
 
 async def serve(
@@ -26,13 +28,13 @@ async def serve(
     Without `attach` the response ends after the first frames. The hub writes straight to the transport, with chunk
     framing of its own.
     """
-    response = web.StreamResponse(headers={**HEADERS, **headers})
+    response = EventSourceResponse(headers=headers, sep="\n", send_timeout=STALL_SECONDS, ping_interval=_NEVER_SECONDS)
     is_chunked = request.version >= HttpVersion11
-    if is_chunked:
-        response.enable_chunked_encoding()
-    else:
+    if not is_chunked:
+        response.headers["Connection"] = "close"
         response.force_close()
     await response.prepare(request)
+    response.stop_streaming()  # the hub's heartbeat, one timer for all, takes the place of a ping task for each
     await response.write(first)
     transport = request.transport
     if attach is None or transport is None:

@@ -122,7 +122,7 @@ class Feed:
             if not first or before <= cursor < first:
                 subscriber.push(buffer, after if first else cursor)
             elif cursor < after:
-                subscriber.fall_behind()
+                subscriber.fall_behind()  # it has a part of this buffer already, or lacks more than this
         if start + SLICE < len(subscribers):
             self._loop.call_soon(self._write, subscribers, start + SLICE, buffer, first, before, after)
         elif self._pending:
@@ -153,12 +153,14 @@ class Feed:
             ring.prepend(cursor, older)
         return Piece(b"".join(frames for _, frames in entries), prev if entries else until)
 
-    def heartbeat(self, applied: int, head: int) -> None:
-        """Tell every subscriber that the feed lives, and those who have all of it up to where."""
+    async def heartbeat(self, applied: int, head: int) -> None:
+        """Tell every subscriber that the feed lives, and those who have all of it up to where; in slices."""
         if self._pending_first:
             return  # the flush that comes is proof enough
         beat = Buffer(self.encoding.heartbeat(applied, head))
-        for subscriber in list(self.subscribers):
+        for number, subscriber in enumerate(list(self.subscribers), 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
             if subscriber.is_live and self.flushed <= subscriber.cursor <= applied:
                 subscriber.push(beat, applied)
             elif not subscriber.connection.is_over_budget:

@@ -47,6 +47,7 @@ class Follower:
         self._ring_bytes = ring_bytes
         self._waiters: dict[Channel, set[asyncio.Future[None]]] = {}
         self._repair: asyncio.Task[None] | None = None
+        self._is_poked = False
         self._priming: dict[tuple[Channel, Face], asyncio.Task[None]] = {}
 
     def apply(self, events: Sequence[Event]) -> None:
@@ -87,6 +88,7 @@ class Follower:
     def hint(self, position: int) -> None:
         """Hear that the workspace has reached `position`."""
         self.head = max(self.head, position)
+        self._is_poked = True
         if self.head > self.applied and self._repair is None:
             self._repair = asyncio.create_task(self._catch_up(), name=f"repair {self.channel}")
 
@@ -94,12 +96,15 @@ class Follower:
         try:
             while self.applied < self.head:
                 self.repairs += 1
+                self._is_poked = False
                 try:
                     page = await self._log.after(self.channel, self.applied, until=self.head)
                 except Unavailable:
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
                 if not page.events:
+                    if self._is_poked:
+                        continue  # something was published while we read
                     break  # the hint ran ahead of what is visible; the next one, or the tick, asks again
                 repair, self._repair = self._repair, None
                 self.apply(page.events)

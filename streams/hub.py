@@ -97,10 +97,13 @@ class Hub:
     # publishing
 
     def publish(self, workspace_id: UUID, events: Sequence[Event]) -> None:
-        """Hear of committed events, in order of position. Never blocks, never raises."""
+        """Hear of committed events, in order of position. Never blocks, never raises: they are facts already."""
         follower = self._followers.get(workspace_id)
         if follower is not None:
-            follower.apply(events)
+            try:
+                follower.apply(events)
+            except Exception:
+                log.exception("hub.publish_failed", workspace_id=str(workspace_id))
         elif workspace_id in self._opening:
             self._missed[workspace_id] = events[-1].position
 
@@ -219,9 +222,9 @@ class Hub:
             self._set_stale(follower, heads is None)
             if heads is not None and workspace_id in heads:
                 await self._look(workspace_id, follower, heads[workspace_id])
-            for feed in follower.feeds.values():
+            for feed in list(follower.feeds.values()):
                 if feed.ring is not None:
-                    feed.heartbeat(follower.applied, follower.head)
+                    await feed.heartbeat(follower.applied, follower.head)
             self._drop_idle(follower, now)
         for connection in list(self.connections):
             connection.check(now)

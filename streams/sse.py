@@ -4,12 +4,6 @@ from typing import Any
 
 from streams.event import ascii_json
 
-HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
-}
-
 
 def frame(name: str, data: Any, cursor: str | None = None) -> bytes:
     """One dispatched event; with a cursor it also sets the reader's Last-Event-ID."""

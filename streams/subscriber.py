@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BUDGET_BYTES = 64 << 10
 PIECE_BYTES = 64 << 10
 STALL_SECONDS = 30.0
-_LOOK_AGAIN_SECONDS = (0.05, 0.25)
+_LOOK_AGAIN_SECONDS = (0.005, 0.25)
 log = structlog.get_logger()
 
 
@@ -73,7 +73,8 @@ class Connection:
             else:
                 self.transport.write(data)
                 self._written += len(data)
-        except (RuntimeError, OSError):  # uvloop raises on a transport that was closed meanwhile; asyncio does not
+        except Exception as error:  # one bad transport must never stop a flush; uvloop raises on a closed one
+            log.debug("connection.write_failed", error=repr(error))
             self.close()
 
     def check(self, now: float) -> None:
@@ -123,6 +124,7 @@ class Connection:
                     pause = min(pause * 2, _LOOK_AGAIN_SECONDS[1])
                 else:
                     pause = _LOOK_AGAIN_SECONDS[0]
+                    await asyncio.sleep(0)  # let the loop send, and others have their turn
         finally:
             self.close()
 

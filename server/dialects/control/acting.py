@@ -20,7 +20,7 @@ from server.missions.control import KIND, LIFECYCLE, Create
 from server.missions.kinds import NO_SPACE, command
 from storage.rules import Key, Outcome
 from streams.errors import BadRequest, Conflict, KeyReused, MoveRefused, NotFound, Unprocessable
-from streams.event import Draft
+from streams.event import Draft, Signal
 
 MAX_APPEND = 500
 MAX_MESSAGE_CHARACTERS = 256 << 10
@@ -202,6 +202,16 @@ async def cancel_current(request: web.Request) -> web.Response:
     if mission_id in running or len(running) == 1:
         with suppress(NotFound):  # it may have ended just now
             await _execute(request, mission_id if mission_id in running else running[0], "cancel")
+        return reply({"ok": True})
+    services.hub.signal(
+        Signal(
+            workspace_id=who.workspace_id,
+            stream_id=who.workspace_id,
+            type="error",
+            after=0,
+            body={"message": "No running task to cancel"},
+        )
+    )
     return reply({"ok": True})
 
 

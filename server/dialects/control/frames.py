@@ -94,7 +94,9 @@ class ControlFrames:
         return sse.frame(event.type, fields_of(event) | numbers, f"{self._epoch}:{event.position}")
 
     def signal(self, signal: Signal) -> bytes:
-        about = {"type": signal.type, "mission_id": str(signal.stream_id), "after": signal.after}
+        about: dict[str, Any] = {"type": signal.type, "after": signal.after}
+        if signal.stream_id != signal.workspace_id:
+            about["mission_id"] = str(signal.stream_id)
         if signal.run_id is not None:
             about["run_id"] = str(signal.run_id)
         return sse.frame(signal.type, {**signal.body, **about})
