@@ -78,8 +78,6 @@ _MAY_SPEAK_SQL = {
     "storage/migrations/__init__.py": "alembic's own table and the migrations' lock, before any schema is there",
     "storage/migrations/steps.py": "a line of alembic's environment, which runs files of SQL",
 }
-    "storage/migrations/__init__.py": "alembic's own table and the migrations' lock, before any schema is there"
-}
 
 
 def test_sql_stands_in_sql_files_only() -> None:
