@@ -21,6 +21,7 @@ from server.missions.control import ControlRules
 from server.missions.kinds import MissionKind
 from server.operations.drain import Drain
 from server.operations.health import ROUTES as OPERATIONS
+from server.operations.housekeeper import Housekeeper
 from server.operations.metrics import Metrics
 from server.operations.requests import request_context
 from server.operations.rights import Rights
@@ -120,6 +121,9 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         metrics.watch(hub)
         hub.start()
         stack.push_async_callback(hub.close)
+        housekeeper = Housekeeper(database, retention_days=settings.retention_days)
+        housekeeper.start()
+        stack.push_async_callback(housekeeper.close)
         await keeper.start()
         stack.push_async_callback(keeper.close)
         yield Core(

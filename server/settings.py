@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     space_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     agent_home: Path | None = None
 
+    retention_days: int | None = Field(None, ge=1)
     flush_gap_ms: float = Field(5.0, ge=0, le=1_000)
     heartbeat_seconds: float = Field(3.0, gt=0, le=4)
     drain_seconds: float = Field(8.0, gt=0)

@@ -96,11 +96,3 @@ SELECT stream_id FROM events
  WHERE workspace_id = $1 AND tool_call_id = $2 AND type = 'tool_call'
    AND (tool_name IN ('question', 'AskUserQuestion') OR tool_name LIKE 'ui\_%')
  ORDER BY position DESC LIMIT 1;
-
--- name: erase
--- Empties the events of a deleted mission ($2 of workspace $1) in place: numbers stay. $3 at a time.
-UPDATE events SET type = 'erased', content = '', metadata = '{}', actor = NULL, event_id = NULL, tool_call_id = NULL,
-       tool_name = NULL, dedupe_key = NULL
- WHERE workspace_id = $1 AND stream_id = $2 AND type <> 'erased'
-   AND sequence IN (SELECT sequence FROM events WHERE workspace_id = $1 AND stream_id = $2 AND type <> 'erased'
-                     ORDER BY sequence LIMIT $3);

@@ -57,13 +57,3 @@ SELECT mission_id FROM current_missions WHERE workspace_id = $1 AND user_id = $2
 -- Opens a mission ($3) for a user ($2) in a workspace ($1).
 INSERT INTO current_missions (workspace_id, user_id, mission_id) VALUES ($1, $2, $3)
 ON CONFLICT (workspace_id, user_id) DO UPDATE SET mission_id = excluded.mission_id;
-
--- name: erasable
--- Deleted missions, of any workspace, whose content is not erased yet; at most $1.
-SELECT m.workspace_id, m.id FROM missions AS m
- WHERE m.deleted_at IS NOT NULL AND m.title IS DISTINCT FROM ''
- ORDER BY m.deleted_at LIMIT $1;
-
--- name: erased
--- Empties the row of a deleted mission ($2 of workspace $1), which marks it as erased.
-UPDATE missions SET title = '', state = '{}' WHERE workspace_id = $1 AND id = $2;

@@ -53,12 +53,13 @@ CREATE TABLE missions (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     deleted_at timestamptz,
+    erased boolean NOT NULL DEFAULT false,
     PRIMARY KEY (workspace_id, id)
 );
 CREATE INDEX missions_listed ON missions (workspace_id, updated_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX missions_children ON missions (workspace_id, parent_id, created_at) WHERE parent_id IS NOT NULL;
 CREATE INDEX missions_busy ON missions (workspace_id, id) WHERE run_id IS NOT NULL OR queued > 0;
-CREATE INDEX missions_erasable ON missions (deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX missions_erasable ON missions (deleted_at) WHERE deleted_at IS NOT NULL AND NOT erased;
 
 CREATE TABLE events (
     workspace_id uuid NOT NULL,
