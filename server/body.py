@@ -1,5 +1,6 @@
 """Reading what a client sent: JSON bodies and queries, decoded, cleaned and checked, or refused with a clear error."""
 
+import asyncio
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from streams.errors import BadRequest, MissionstreamError, NotFound, Unprocessab
 from streams.event import clean_value
 
 T = TypeVar("T")
+BODY_SECONDS = 30.0
 _WHOLE = re.compile(r"-?[0-9]+")
 
 
@@ -29,7 +31,11 @@ async def read(request: web.Request, shape: type[T], *, is_optional: bool = Fals
     An absent body is `shape()` where `is_optional`. Raises BadRequest for what is no JSON or nests too deep,
     WrongMediaType, and Unprocessable, naming the path, for JSON of another shape.
     """
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            raw = await request.read()
+    except TimeoutError:
+        raise BadRequest(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
     if is_optional and not raw.strip():
         return msgspec.convert({}, shape)
     if not is_optional and request.content_type != "application/json":

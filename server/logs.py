@@ -37,3 +37,5 @@ def configure(form: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, logging.WARNING))
+    # aiohttp logs a traceback for every malformed request line; what fails in our handlers is logged by us
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

@@ -34,7 +34,7 @@ async def serve(
             application(core),
             access_log=None,
             handler_cancellation=True,
-            keepalive_timeout=75.0,
+            keepalive_timeout=HEADER_SECONDS,  # also cuts whoever trickles a request's headers
             shutdown_timeout=2.0,
             lingering_time=2.0,
         )

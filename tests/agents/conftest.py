@@ -154,7 +154,7 @@ class Living:
 
     async def until(self, is_true: Callable[[list[int]], bool]) -> None:
         async with asyncio.timeout(10):
-            while not is_true(self()):  # noqa: ASYNC110 - other processes tell us nothing
+            while not is_true(self()):
                 await asyncio.sleep(0.02)
 
     def _is_ours(self, entry: Path) -> bool:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+
 from missionstream_client import Client, Follow, Timing
 from missionstream_client.follow import T
-
 from tests.client.fake_server import TOKEN, FakeServer
 
 TIMING = Timing(
@@ -52,5 +52,5 @@ async def take(follow: Follow[T], count: int, within_seconds: float = 5.0) -> li
 async def until(condition: Callable[[], object], within_seconds: float = 5.0) -> None:
     """Wait for something that announces itself to nobody."""
     async with asyncio.timeout(within_seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.001)

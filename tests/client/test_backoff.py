@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from missionstream_client.backoff import Backoff
 from missionstream_client.errors import seconds_of
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+
 from missionstream_client import (
     ApiError,
     AuthenticationError,
@@ -21,7 +22,6 @@ from missionstream_client import (
     UnavailableError,
 )
 from missionstream_client.ws import item_of
-
 from tests.client.conftest import TIMING
 from tests.client.fake_server import TOKEN, Drop, FakeServer, Fault, Refuse, Slow
 

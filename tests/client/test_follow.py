@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+
 from missionstream_client import (
     AuthenticationError,
     Client,
@@ -14,7 +15,6 @@ from missionstream_client import (
     Signal,
 )
 from missionstream_client.follow import Transport
-
 from tests.client.conftest import TIMING, take, until
 from tests.client.fake_server import (
     TOKEN,

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from missionstream_client import sse
 from missionstream_client.errors import ProtocolError
 from missionstream_client.sse import Block, Comment, SseParser

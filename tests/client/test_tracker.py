@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from missionstream_client.cursor import Cursor
 from missionstream_client.errors import ProtocolError
 from missionstream_client.items import Arrived, Closing, Item, Opened, Signalled, Through

@@ -24,6 +24,8 @@ from streams.event import Draft, Signal
 
 MAX_APPEND = 500
 MAX_MESSAGE_CHARACTERS = 256 << 10
+_MEANT = ("status", "title", "content", "message_id", "whole_mission")
+"""The fields of a command that its sender chose; an idempotency key stands for these."""
 OUTSIDE_TYPES = frozenset({"assistant_message", "thinking", "tool_call", "tool_result", "error"})
 _RESUME_TEXT = "You were interrupted. Look at what is done already, then go on without repeating it."
 
@@ -52,6 +54,9 @@ async def _execute(
     services, who = core(request), principal(request)
     row = await services.missions.get(who.workspace_id, mission_id)
     wish = command(services.kinds[row.kind], verb, **fields, by=str(who.user_id))
+    if key is None:
+        meant = {name: fields[name] for name in _MEANT if name in fields}
+        key = _key(request, f"control.{verb}", {"mission": str(mission_id), **meant})
     return await services.writers.execute(who.workspace_id, mission_id, row.kind, wish, answer=answer, key=key)
 
 
