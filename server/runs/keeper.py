@@ -248,7 +248,7 @@ class RunKeeper:
     # recovery
 
     async def _recover(self, *, is_boot: bool) -> None:
-        lost = [run for run in await self._runs.open() if run.run_id not in self.turns and self._is_lost(run, is_boot)]
+        lost = [run for run in await self._runs.open() if run.run_id not in self.turns and self._is_lost(run)]
         if lost:
             killed = await sweep([str(run.run_id) for run in lost])
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
@@ -271,9 +271,9 @@ class RunKeeper:
                 with suppress(NotFound):
                     await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
 
-    def _is_lost(self, run: OpenRun, is_boot: bool) -> bool:
+    def _is_lost(self, run: OpenRun) -> bool:
         if run.owner is None:
-            return is_boot or run.is_old
+            return run.is_old  # a process that lives claims its runs within milliseconds
         return run.is_expired or (run.owner != self._owner and is_dead(run.owner))
 
 
