@@ -51,13 +51,13 @@ def counts_cookie(method: str, origin: str | None, scheme: str, host: str) -> bo
 
 
 def may_change(origin: str | None, referer: str | None, scheme: str, host: str, allowed: Iterable[str] = ()) -> bool:
-    """Whether a request that changes something may pass (contracts/crew.md 1.5). Referer counts without an Origin."""
+    """Whether a request that changes something may pass. Referer counts without an Origin."""
     page = origin or referer
     return not page or is_own(page, scheme, host) or is_listed(page, allowed)
 
 
 def may_connect(origin: str | None, host: str, allowed: Iterable[str] = (), *, local: bool = True) -> bool:
-    """Whether a WebSocket handshake may pass (contracts/crew.md 7.1): ports do not count, nor does the scheme.
+    """Whether a WebSocket handshake may pass: ports do not count, nor does the scheme.
 
     `local` lets pages of this very machine in.
     """

@@ -68,7 +68,7 @@ def permissions(role: str, scopes: Iterable[str] = ()) -> frozenset[str]:
 
     No scope at all means everything of the role. Otherwise `*` grants all, `missions:*` all permissions of missions,
     and any other scope the permission of its name; a scope that names none grants nothing. Scopes only ever narrow what
-    a token may change: reading is a matter of membership, never of scope (contracts/crew.md 1.3).
+    a token may change: reading is a matter of membership, never of scope.
     """
     allowed = ROLES[role]
     scopes = frozenset(scopes)
