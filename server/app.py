@@ -119,7 +119,8 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         hub.on_rights_change = rights.changed
         hub.on_tick = rights.expire
         metrics.watch(hub)
-        hub.start()
+        hub.on_flush = metrics.publish_seconds.observe
+        await hub.start()
         stack.push_async_callback(hub.close)
         housekeeper = Housekeeper(database, retention_days=settings.retention_days)
         housekeeper.start()

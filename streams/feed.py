@@ -48,6 +48,7 @@ class Feed:
         log: Log,
         *,
         at: int,
+        on_flush: Callable[[float], None],
         gap_seconds: float = FLUSH_GAP_SECONDS,
         ring_bytes: int = RING_BYTES,
     ) -> None:
@@ -58,13 +59,17 @@ class Feed:
         self.ring: Ring | None = None
         self._loading = asyncio.Lock()
         self._log = log
+        self._on_flush = on_flush
+        """Hears how long the oldest event of a flush had waited when the last subscriber was written to."""
         self._at = at
         self._ring_bytes = ring_bytes
         self._backlog: list[Event] = []
         self._pending: list[bytes] = []
         self._pending_first = 0
+        self._pending_since = 0.0
         self._gap_seconds = gap_seconds
         self._flushed_at = 0.0
+        self._flushing_since = 0.0
         self._is_scheduled = False
         self._loop = asyncio.get_running_loop()
 
@@ -83,7 +88,7 @@ class Feed:
         frames = self.encoding.event(event, self.ring.last)
         self.ring.append(event.position, frames)
         if not self._pending_first:
-            self._pending_first = event.position
+            self._pending_first, self._pending_since = event.position, self._loop.time()
         self._push(frames)
 
     def signal(self, signal: Signal) -> None:
@@ -109,6 +114,7 @@ class Feed:
         if first:
             after = self.ring.last
         self._pending, self._pending_first, self.flushed = [], 0, max(before, after)
+        self._flushing_since = self._pending_since if first else 0.0
         self._write(list(self.subscribers), 0, buffer, first, before, after)
 
     def _write(
@@ -125,7 +131,10 @@ class Feed:
                 subscriber.fall_behind()  # it has a part of this buffer already, or lacks more than this
         if start + SLICE < len(subscribers):
             self._loop.call_soon(self._write, subscribers, start + SLICE, buffer, first, before, after)
-        elif self._pending:
+            return
+        if first and subscribers:
+            self._on_flush(self._loop.time() - self._flushing_since)
+        if self._pending:
             wait = max(0.0, self._flushed_at + self._gap_seconds - self._loop.time())
             self._loop.call_later(wait, self._flush)
         else:

@@ -1,7 +1,7 @@
 """Follows one workspace: applies its events in order to the feeds, and repairs from the log what hints missed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -29,6 +29,7 @@ class Follower:
         source: Log,
         head: Head,
         *,
+        on_flush: Callable[[float], None],
         gap_seconds: float = FLUSH_GAP_SECONDS,
         ring_bytes: int = RING_BYTES,
     ) -> None:
@@ -43,6 +44,7 @@ class Follower:
         self.feeds: dict[tuple[Channel, Face], Feed] = {}
         self._by_channel: dict[Channel, list[Feed]] = {}
         self._log = source
+        self._on_flush = on_flush
         self._gap_seconds = gap_seconds
         self._ring_bytes = ring_bytes
         self._waiters: dict[Channel, set[asyncio.Future[None]]] = {}
@@ -130,6 +132,7 @@ class Follower:
                 face(channel, self.epoch),
                 self._log,
                 at=self.applied,
+                on_flush=self._on_flush,
                 gap_seconds=self._gap_seconds,
                 ring_bytes=self._ring_bytes,
             )

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import structlog
 
+from streams.bus import Bus
+from streams.bus.memory import MemoryBus
 from streams.channels import Channel
 from streams.cursor import Cursor
 from streams.errors import CursorLost, MissionstreamError
@@ -58,6 +60,7 @@ class Hub:
         self,
         source: Log,
         *,
+        bus: Bus | None = None,
         gap_seconds: float = FLUSH_GAP_SECONDS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         ring_bytes: int = RING_BYTES,
@@ -67,6 +70,8 @@ class Hub:
         self.on_rights_change: Callable[[UUID], Awaitable[None]] | None = None
         self.on_tick: Callable[[], None] = lambda: None
         self._log = source
+        self._bus: Bus = bus or MemoryBus()
+        self.on_flush: Callable[[float], None] = lambda seconds: None
         self._gap_seconds = gap_seconds
         self._ring_bytes = ring_bytes
         self._heartbeat_seconds = heartbeat_seconds
@@ -78,8 +83,9 @@ class Hub:
 
     # lifetime
 
-    def start(self) -> None:
-        """Start ticking."""
+    async def start(self) -> None:
+        """Begin to hear the bus, and to tick."""
+        await self._bus.start(self.hint, self.signals.put)
         self._tasks = [
             asyncio.create_task(self._every(self._heartbeat_seconds, self._tick), name="hub tick"),
             asyncio.create_task(self._every(RESEND_SECONDS, self._resend), name="hub resend"),
@@ -93,11 +99,13 @@ class Hub:
                 await task
         for follower in self._followers.values():
             follower.close()
+        await self._bus.close()
 
     # publishing
 
     def publish(self, workspace_id: UUID, events: Sequence[Event]) -> None:
         """Hear of committed events, in order of position. Never blocks, never raises: they are facts already."""
+        self._bus.hint(workspace_id, events[-1].position)
         follower = self._followers.get(workspace_id)
         if follower is not None:
             try:
@@ -116,6 +124,7 @@ class Hub:
     def signal(self, signal: Signal) -> None:
         """Set a mission's current signal; it goes out conflated."""
         self.signals.put(signal)
+        self._bus.signal(signal)
 
     def _emit(self, signal: Signal) -> None:
         follower = self._followers.get(signal.workspace_id)
@@ -141,6 +150,7 @@ class Hub:
                 Channel(workspace_id, "workspace", workspace_id),
                 self._log,
                 head,
+                on_flush=lambda seconds: self.on_flush(seconds),
                 gap_seconds=self._gap_seconds,
                 ring_bytes=self._ring_bytes,
             )

@@ -15,6 +15,10 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "
 log = structlog.get_logger()
 
 
+def _mission(request: web.Request) -> str | None:
+    return request.match_info.get("id") if "/missions/" in request.path else None
+
+
 @web.middleware
 async def request_context(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -24,7 +28,8 @@ async def request_context(
     request_id = given if _ID.fullmatch(given) else str(uuids.uuid7())
     started = time.monotonic()
     status = 500
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
+    about = {"mission_id": mission} if (mission := _mission(request)) else {}
+    with structlog.contextvars.bound_contextvars(request_id=request_id, **about):
         try:
             response = await handler(request)
             status = response.status

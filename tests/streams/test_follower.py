@@ -255,7 +255,7 @@ async def test_a_herd_reads_the_log_once() -> None:
 async def test_heartbeats_move_the_cursor_of_a_quiet_mission() -> None:
     log = MemoryLog()
     hub = Hub(log, gap_seconds=0, heartbeat_seconds=0.02)
-    hub.start()
+    await hub.start()
     wire, connection, task = await attach(hub, Channel(WORKSPACE, "mission", MISSIONS[0]), 0)
     hub.publish(WORKSPACE, [log.append(MISSIONS[1]) for _ in range(7)])
     await settle(lambda: b"through 7\n" in wire.data)
@@ -269,7 +269,7 @@ async def test_heartbeats_move_the_cursor_of_a_quiet_mission() -> None:
 async def test_a_tick_finds_the_last_lost_hint() -> None:
     log = MemoryLog()
     hub = Hub(log, gap_seconds=0, heartbeat_seconds=0.02)
-    hub.start()
+    await hub.start()
     wire, connection, task = await attach(hub, ALL, 0)
     log.append()
     await settle(lambda: received(wire, 0) == [1])
