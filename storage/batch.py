@@ -1,7 +1,7 @@
 """One transaction of the writer: lock, decide, number, project, append. Applies many callers' parts together."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,23 +9,12 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from storage.queries import queries
-from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, Row, Rules
+from storage import statements
+from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, Rules
+from storage.statements import Head, SavedRow
 from storage.states import StateCache, Versioned
 from streams.errors import Conflict, KeyReused, NotFound
 from streams.event import Draft, Event, ascii_json, cleaned
-
-
-class Head(msgspec.Struct):
-    """A locked stream as the batch moves it on."""
-
-    head: int
-    version: int
-    closed: bool
-    counts: Counter[str]
-    crew_id: UUID | None = None
-    team_id: UUID | None = None
-    is_new: bool = False
 
 
 class Record(msgspec.Struct):
@@ -73,7 +62,7 @@ class Batch:
         self._at = datetime.now(UTC)
         self._heads: dict[UUID, Head] = {}
         self._states: dict[UUID, Versioned] = {}
-        self._rows: dict[UUID, tuple[str, Row, datetime | None]] = {}
+        self._rows: dict[UUID, SavedRow] = {}
         self._known: dict[tuple[UUID, str], Event] = {}
         self._answers: dict[tuple[str, str], tuple[str, str]] = {}
         self._new_answers: dict[tuple[str, str], tuple[str, str]] = {}
@@ -81,10 +70,7 @@ class Batch:
 
     async def apply(self, connection: asyncpg.Connection) -> None:
         """Run every statement but BEGIN and COMMIT."""
-        await self._load_answers(connection)
-        await self._lock(connection)
-        await self._load_known(connection)
-        await self._load_states(connection)
+        await self._read(connection)
         for part in self.parts:
             try:
                 self.results.append(self._record(part) if isinstance(part, Record) else self._execute(part))
@@ -92,7 +78,6 @@ class Batch:
                 self.results.append(error)
         if self.events or self._new_answers:
             await self._save(connection)
-            await self._append(connection)
 
     def committed(self) -> None:
         """Tell the state cache what is now true."""
@@ -101,55 +86,34 @@ class Batch:
 
     # reading
 
-    async def _load_answers(self, connection: asyncpg.Connection) -> None:
-        keys = [part.key for part in self.parts if isinstance(part, Execute) and part.key]
-        if keys:
-            rows = await connection.fetch(
-                queries.writer.answered, self.workspace_id, [k.scope for k in keys], [k.key for k in keys]
-            )
-            self._answers = {(r["scope"], r["key"]): (r["fingerprint"], r["answer"]) for r in rows}
+    async def _read(self, connection: asyncpg.Connection) -> None:
+        workspace_id, parts = self.workspace_id, self.parts
+        if keys := [part.key for part in parts if isinstance(part, Execute) and part.key]:
+            self._answers = await statements.answers(connection, workspace_id, keys)
+        wanted = {stream for part in parts for stream in part.streams(workspace_id)}
+        self._heads = await statements.lock(connection, workspace_id, wanted)
+        # from here on every reading is a statement of its own, after the locks: no other writer can make it old
+        if asked := list(self._dedupes()):
+            self._known = await statements.known_events(connection, workspace_id, asked, self._at)
+        if missing := list(self._uncached()):
+            self._states |= await statements.states(connection, workspace_id, missing, self._kinds)
 
-    async def _lock(self, connection: asyncpg.Connection) -> None:
-        wanted = {stream for part in self.parts for stream in part.streams(self.workspace_id)}
-        for row in await connection.fetch(queries.writer.lock, self.workspace_id, sorted(wanted)):
-            self._heads[row["id"]] = Head(
-                head=row["head"],
-                version=row["state_version"],
-                closed=row["closed"],
-                counts=Counter(msgspec.json.decode(row["counts"])),
-                crew_id=row["crew_id"],
-                team_id=row["team_id"],
-            )
+    def _dedupes(self) -> Iterator[tuple[UUID, str]]:
+        for part in self.parts:
+            if isinstance(part, Record):
+                for draft in part.drafts:
+                    if draft.dedupe_key is not None:
+                        yield part.stream_id, draft.dedupe_key
 
-    async def _load_known(self, connection: asyncpg.Connection) -> None:
-        asked = [
-            (part.stream_id, draft.dedupe_key)
-            for part in self.parts
-            if isinstance(part, Record)
-            for draft in part.drafts
-            if draft.dedupe_key is not None
-        ]
-        if asked:
-            streams, keys = zip(*asked, strict=True)
-            for row in await connection.fetch(queries.writer.known, self.workspace_id, streams, keys):
-                event = Event(workspace_id=self.workspace_id, at=self._at, **{k: row[k] for k in _KNOWN})
-                self._known[row["stream_id"], row["dedupe_key"]] = event
-
-    async def _load_states(self, connection: asyncpg.Connection) -> None:
-        missing: list[UUID] = []
+    def _uncached(self) -> Iterator[UUID]:
         for part in self.parts:
             head = self._heads.get(part.stream_id)
             if isinstance(part, Execute) and head is not None and part.stream_id not in self._states:
                 state = self._cache.get(self.workspace_id, part.stream_id, head.version)
                 if state is None:
-                    missing.append(part.stream_id)
+                    yield part.stream_id
                 else:
                     self._states[part.stream_id] = state
-        if missing:
-            for row in await connection.fetch(queries.writer.states, self.workspace_id, missing):
-                rules = self._kinds[row["kind"]]
-                state = msgspec.json.decode(row["state"], type=rules.state_type)
-                self._states[row["id"]] = Versioned(row["kind"], row["state_version"], state)
 
     # deciding
 
@@ -202,7 +166,9 @@ class Batch:
         head.closed = decision.deletes
         if decision.drafts:
             self._states[part.stream_id] = Versioned(part.kind, head.version, state)
-            self._rows[part.stream_id] = (part.kind, row, self._at if decision.deletes else None)
+            self._rows[part.stream_id] = SavedRow(
+                part.kind, row, self._states[part.stream_id], self._at if decision.deletes else None
+            )
         if part.key is not None:
             entry = (part.key.fingerprint, answer)
             self._answers[part.key.scope, part.key.key] = entry
@@ -265,62 +231,18 @@ class Batch:
     # writing
 
     async def _save(self, connection: asyncpg.Connection) -> None:
+        workspace_id = self.workspace_id
         if self._new_answers:
-            scopes, keys = zip(*self._new_answers, strict=True)
-            fingerprints, answers = zip(*self._new_answers.values(), strict=True)
-            await connection.execute(
-                queries.writer.save_answers, self.workspace_id, self._at, scopes, keys, fingerprints, answers
-            )
-        new = {stream: head for stream, head in self._heads.items() if head.is_new}
-        if new:
-            await connection.execute(
-                queries.writer.open_streams,
-                self.workspace_id,
-                list(new),
-                [head.crew_id for head in new.values()],
-                [head.team_id for head in new.values()],
-            )
+            await statements.save_answers(connection, workspace_id, self._at, self._new_answers)
+        if new := {stream: head for stream, head in self._heads.items() if head.is_new}:
+            await statements.open_streams(connection, workspace_id, new)
         if self._rows:
-            columns = zip(*(self._columns(stream) for stream in sorted(self._rows)), strict=True)
-            await connection.execute(queries.writer.save_missions, self.workspace_id, *map(list, columns))
-
-    def _columns(self, stream_id: UUID) -> tuple[Any, ...]:
-        kind, row, deleted_at = self._rows[stream_id]
-        known = self._states[stream_id]
-        state = msgspec.json.encode(known.state).decode()
-        return (
-            stream_id, kind, row.status, row.phase, row.title, row.crew_id, row.parent_id, row.run_id, row.queued,
-            known.version, state, row.created_at, row.updated_at, deleted_at,
-        )  # fmt: skip
-
-    async def _append(self, connection: asyncpg.Connection) -> None:
-        moved = sorted({event.stream_id for event in self.events} | set(self._rows))
-        heads = [self._heads[stream] for stream in moved]
-        events = self.events
-        appended = await connection.fetchrow(
-            queries.writer.append,
-            self.workspace_id,
-            self._at,
-            moved,
-            [head.head for head in heads],
-            [head.version for head in heads],
-            [msgspec.json.encode(head.counts).decode() for head in heads],
-            [head.closed for head in heads],
-            [e.stream_id for e in events],
-            [e.sequence for e in events],
-            [e.type for e in events],
-            [e.actor for e in events],
-            [e.crew_id for e in events],
-            [e.team_id for e in events],
-            [e.event_id for e in events],
-            [e.tool_call_id for e in events],
-            [e.tool_name for e in events],
-            self._dedupe_keys,
-            [e.content for e in events],
-            [e.metadata for e in events],
+            await statements.save_missions(connection, workspace_id, self._rows)
+        moved = {stream: self._heads[stream] for stream in sorted({e.stream_id for e in self.events} | set(self._rows))}
+        base, self.xact_id = await statements.append(
+            connection, workspace_id, self._at, moved, self.events, self._dedupe_keys
         )
-        self.xact_id = appended["xact_id"]
-        self._number(appended["base"])
+        self._number(base)
 
     def _number(self, base: int) -> None:
         self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
@@ -332,11 +254,6 @@ class Batch:
             elif isinstance(result, Outcome):
                 events = tuple(at[event.stream_id, event.sequence] for event in result.events)
                 self.results[index] = result._replace(events=events)
-
-
-_KNOWN = (
-    "position", "stream_id", "sequence", "type", "event_id", "tool_call_id", "tool_name", "content", "metadata",
-)  # fmt: skip
 
 
 def _same(one: Event, other: Event) -> bool:

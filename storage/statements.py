@@ -1,0 +1,169 @@
+"""The statements of the writer's transaction, as functions: what they take and give, and nothing of its rules."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from storage.queries import queries
+from storage.rules import Key, Kinds, Row
+from storage.states import Versioned
+from streams.event import Event
+
+
+class Head(msgspec.Struct):
+    """A locked stream as the batch moves it on."""
+
+    head: int
+    version: int
+    closed: bool
+    counts: Counter[str]
+    crew_id: UUID | None = None
+    team_id: UUID | None = None
+    is_new: bool = False
+
+
+class SavedRow(NamedTuple):
+    """A mission's projection as it is to be stored."""
+
+    kind: str
+    row: Row
+    known: Versioned
+    deleted_at: datetime | None
+
+
+async def lock(connection: asyncpg.Connection, workspace_id: UUID, streams: Iterable[UUID]) -> dict[UUID, Head]:
+    """Lock the streams that exist, in order of id, and read their heads."""
+    rows = await connection.fetch(queries.writer.lock, workspace_id, sorted(streams))
+    return {
+        row["id"]: Head(
+            head=row["head"],
+            version=row["state_version"],
+            closed=row["closed"],
+            counts=Counter(msgspec.json.decode(row["counts"])),
+            crew_id=row["crew_id"],
+            team_id=row["team_id"],
+        )
+        for row in rows
+    }
+
+
+async def answers(
+    connection: asyncpg.Connection, workspace_id: UUID, keys: Sequence[Key]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """The fingerprints and first answers of those keys that are known, by scope and key."""
+    rows = await connection.fetch(
+        queries.writer.answered, workspace_id, [key.scope for key in keys], [key.key for key in keys]
+    )
+    return {(row["scope"], row["key"]): (row["fingerprint"], row["answer"]) for row in rows}
+
+
+async def known_events(
+    connection: asyncpg.Connection, workspace_id: UUID, asked: Sequence[tuple[UUID, str]], at: datetime
+) -> dict[tuple[UUID, str], Event]:
+    """The events that carry one of these dedupe keys already, by stream and key; `at` stands in for their time."""
+    streams, keys = zip(*asked, strict=True)
+    rows = await connection.fetch(queries.writer.known, workspace_id, streams, keys)
+    return {
+        (row["stream_id"], row["dedupe_key"]): Event(
+            workspace_id=workspace_id, at=at, **{name: row[name] for name in _KNOWN}
+        )
+        for row in rows
+    }
+
+
+_KNOWN = (
+    "position", "stream_id", "sequence", "type", "event_id", "tool_call_id", "tool_name", "content", "metadata",
+)  # fmt: skip
+
+
+async def states(
+    connection: asyncpg.Connection, workspace_id: UUID, missions: Sequence[UUID], kinds: Kinds
+) -> dict[UUID, Versioned]:
+    """The stored states of missions."""
+    rows = await connection.fetch(queries.writer.states, workspace_id, missions)
+    return {
+        row["id"]: Versioned(
+            row["kind"],
+            row["state_version"],
+            msgspec.json.decode(row["state"], type=kinds[row["kind"]].state_type),
+        )
+        for row in rows
+    }
+
+
+async def save_answers(
+    connection: asyncpg.Connection,
+    workspace_id: UUID,
+    at: datetime,
+    new: Mapping[tuple[str, str], tuple[str, str]],
+) -> None:
+    """Store first answers, by scope and key."""
+    scopes, keys = zip(*new, strict=True)
+    fingerprints, texts = zip(*new.values(), strict=True)
+    await connection.execute(queries.writer.save_answers, workspace_id, at, scopes, keys, fingerprints, texts)
+
+
+async def open_streams(connection: asyncpg.Connection, workspace_id: UUID, new: Mapping[UUID, Head]) -> None:
+    """Make the rows of new streams."""
+    await connection.execute(
+        queries.writer.open_streams,
+        workspace_id,
+        list(new),
+        [head.crew_id for head in new.values()],
+        [head.team_id for head in new.values()],
+    )
+
+
+async def save_missions(connection: asyncpg.Connection, workspace_id: UUID, saved: Mapping[UUID, SavedRow]) -> None:
+    """Write projections, in order of id."""
+    columns = zip(*(_columns(mission_id, saved[mission_id]) for mission_id in sorted(saved)), strict=True)
+    await connection.execute(queries.writer.save_missions, workspace_id, *map(list, columns))
+
+
+def _columns(mission_id: UUID, saved: SavedRow) -> tuple[Any, ...]:
+    row, known = saved.row, saved.known
+    state = msgspec.json.encode(known.state).decode()
+    return (
+        mission_id, saved.kind, row.status, row.phase, row.title, row.crew_id, row.parent_id, row.run_id, row.queued,
+        known.version, state, row.created_at, row.updated_at, saved.deleted_at,
+    )  # fmt: skip
+
+
+async def append(
+    connection: asyncpg.Connection,
+    workspace_id: UUID,
+    at: datetime,
+    moved: Mapping[UUID, Head],
+    events: Sequence[Event],
+    dedupe_keys: Sequence[str | None],
+) -> tuple[int, str]:
+    """Append; give the position before the first event, and the transaction's id for a COMMIT that is cut off."""
+    heads = list(moved.values())
+    base, xact_id = await connection.fetchrow(
+        queries.writer.append,
+        workspace_id,
+        at,
+        list(moved),
+        [head.head for head in heads],
+        [head.version for head in heads],
+        [msgspec.json.encode(head.counts).decode() for head in heads],
+        [head.closed for head in heads],
+        [event.stream_id for event in events],
+        [event.sequence for event in events],
+        [event.type for event in events],
+        [event.actor for event in events],
+        [event.crew_id for event in events],
+        [event.team_id for event in events],
+        [event.event_id for event in events],
+        [event.tool_call_id for event in events],
+        [event.tool_name for event in events],
+        dedupe_keys,
+        [event.content for event in events],
+        [event.metadata for event in events],
+    )
+    return base, xact_id
