@@ -183,7 +183,8 @@ def _running(services: Core, row: MissionRow) -> wire.Running | None:
         return None
     signals = {signal.type: signal.body for signal in services.hub.signals.of(row.id)}
     state = "queued" if row.run_id is None else signals.get("status", {}).get("state", "running")
-    return wire.running(row, state, signals.get("mission_activity", {}).get("label"))
+    plan = signals.get("progress", {})
+    return wire.running(row, state, signals.get("mission_activity", {}).get("label"), plan)
 
 
 async def list_queue(request: web.Request) -> web.Response:

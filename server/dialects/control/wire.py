@@ -1,6 +1,6 @@
 """Control's requests and responses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -128,7 +128,7 @@ def mission(
         model_override=facts.model_override,
         backend=facts.backend,
         config_profile=facts.config_profile,
-        history=[{"role": event.type.removesuffix("_message"), "content": event.content} for event in history],
+        history=[{"role": event.type.removesuffix("_message"), "content": event.content} for event in said(history)],
         created_at=timestamp(created_at),
         updated_at=timestamp(updated_at),
         interrupted_at=timestamp(facts.interrupted_at) if facts.interrupted_at else None,
@@ -139,6 +139,12 @@ def mission(
         kind=kind,
         kind_status=status,
     )
+
+
+def said(messages: Sequence[Event]) -> list[Event]:
+    """Each message once: one that waited in the queue stands in the log twice, and counts from its turn on."""
+    last = {event.event_id: event.position for event in messages if event.type == "user_message"}
+    return [event for event in messages if last.get(event.event_id, event.position) == event.position]
 
 
 def mission_of(row: MissionRow, facts: Facts, history: Sequence[Event] = ()) -> Mission:
@@ -165,7 +171,7 @@ class Running(msgspec.Struct, kw_only=True):
     subtask_completed: int = 0
 
 
-def running(row: MissionRow, state: str, activity: str | None) -> Running:
+def running(row: MissionRow, state: str, activity: str | None, plan: Mapping[str, Any]) -> Running:
     """RunningMissionInfo; silence over 120 s is a warning, over 300 s severe."""
     silence = max(0, int((datetime.now(UTC) - (row.at or row.updated_at)).total_seconds()))
     health: dict[str, Any] = {"status": "healthy"}
@@ -184,6 +190,8 @@ def running(row: MissionRow, state: str, activity: str | None) -> Running:
         seconds_since_activity=silence,
         health=health,
         current_activity=activity,
+        subtask_total=plan.get("total_subtasks", 0),
+        subtask_completed=plan.get("completed_subtasks", 0),
     )
 
 
