@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -13,20 +13,23 @@ from storage.missions import MissionRow
 from storage.spaces import SpaceRow
 from streams.event import Event, timestamp
 
+Name = Annotated[str, msgspec.Meta(max_length=255)]
+"""What is kept beside content: short enough to be listed and indexed."""
+
 
 class CreateMission(msgspec.Struct):
     title: str | None = None
     workspace_id: UUID | None = None
-    agent: str | None = None
-    model_override: str | None = None
-    backend: str | None = None
-    config_profile: str | None = None
+    agent: Name | None = None
+    model_override: Name | None = None
+    backend: Name | None = None
+    config_profile: Name | None = None
     parent_mission_id: UUID | None = None
 
 
 class SendMessage(msgspec.Struct):
     content: str
-    agent: str | None = None
+    agent: Name | None = None
     client_message_id: UUID | None = None
     mission_id: UUID | None = None
 
@@ -50,8 +53,8 @@ class Parallel(msgspec.Struct):
 
 
 class ToolResult(msgspec.Struct):
-    tool_call_id: str
-    name: str
+    tool_call_id: Name
+    name: Name
     result: Any = None
 
 
@@ -60,8 +63,8 @@ class OutsideEvent(msgspec.Struct):
     event_type: str
     content: str = ""
     metadata: dict[str, Any] | None = None
-    tool_call_id: str | None = None
-    tool_name: str | None = None
+    tool_call_id: Name | None = None
+    tool_name: Name | None = None
 
 
 class AppendEvents(msgspec.Struct):
