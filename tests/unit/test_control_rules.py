@@ -230,7 +230,7 @@ CASES = [
 
 
 def test_the_table_covers_every_command_in_every_state() -> None:
-    assert {type(command) for command, _ in OUTCOMES.values()} == set(control._DECIDE) - {Create}
+    assert {type(command) for command, _ in OUTCOMES.values()} == set(control.decide.DECIDE) - {Create}
     assert all(set(outcomes) == set(HISTORIES) for _, outcomes in OUTCOMES.values())
 
 
@@ -249,8 +249,8 @@ def test_a_command_in_a_state_gives_these_drafts_or_this_error(command: Command,
 
 
 def test_the_verbs_of_other_dialects_name_every_command_but_create() -> None:
-    assert set(RULES.commands.values()) == set(control._DECIDE) - {Create}
-    assert RULES.state_events >= set(control._EVOLVE)
+    assert set(RULES.commands.values()) == set(control.decide.DECIDE) - {Create}
+    assert RULES.state_events >= set(control.evolve.EVOLVE)
 
 
 @pytest.mark.parametrize(
@@ -322,12 +322,12 @@ def test_messages_run_in_the_order_they_came() -> None:
 
 def test_the_queue_is_bounded_by_messages_and_by_characters() -> None:
     stream = in_state("running")
-    for number in range(control.MAX_QUEUE):
+    for number in range(control.state.MAX_QUEUE):
         stream.execute(send(10 + number))
     with pytest.raises(TooMany):
         stream.execute(send(999))
     stream = in_state("running")
-    stream.execute(send(2, content="x" * (control.MAX_QUEUED_CHARACTERS - 1)))
+    stream.execute(send(2, content="x" * (control.state.MAX_QUEUED_CHARACTERS - 1)))
     with pytest.raises(TooMany):
         stream.execute(send(3, content="xx"))
     stream.execute(send(3, content="x"))
@@ -377,7 +377,7 @@ def test_the_row_and_the_facts_say_what_the_state_says() -> None:
 
 _texts = st.text(max_size=8)
 _some = st.integers(1, 4)
-_reasons = st.sampled_from(sorted(control._STATUS_AFTER))
+_reasons = st.sampled_from(sorted(control.decide.STATUS_AFTER))
 _commands = st.one_of(
     st.builds(
         Send,
@@ -444,5 +444,5 @@ def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, co
         assert folded(stream.events) == state
         assert msgspec.json.decode(msgspec.json.encode(state), type=Mission) == state
         assert RULES.row(state).phase in control.LIFECYCLE.phases.values()
-        assert RULES.facts(state).is_resumable == (state.status in control.RESUMABLE)
+        assert RULES.facts(state).is_resumable == (state.status in control.state.RESUMABLE)
         assert (state.interrupted_at is not None) == (state.status == "interrupted")

@@ -72,5 +72,5 @@ def test_control_lets_people_set_any_status_and_names_phases_by_their_own_word()
 
 
 def test_every_reason_to_end_a_turn_leads_to_a_status_of_the_table() -> None:
-    assert set(control._STATUS_AFTER.values()) <= set(control.LIFECYCLE.transitions)
-    assert set(control._STATUS_AFTER) >= control._STOPS_THE_QUEUE
+    assert set(control.decide.STATUS_AFTER.values()) <= set(control.LIFECYCLE.transitions)
+    assert set(control.decide.STATUS_AFTER) >= control.decide.STOPS_THE_QUEUE

@@ -1,0 +1,75 @@
+"""From a state and an event to the next state. Pure."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
+from streams.event import Event
+
+
+def created(event: Event) -> Mission:
+    """The first state, of mission_created."""
+    data = event.data()
+    parent = data.get("parent_mission_id")
+    return Mission(
+        id=event.stream_id,
+        status=LIFECYCLE.initial,
+        backend=data["backend"],
+        space_id=UUID(data["space_id"]),
+        created_at=event.at,
+        updated_at=event.at,
+        title=event.content or None,
+        agent=data.get("agent"),
+        model_override=data.get("model_override"),
+        config_profile=data.get("config_profile"),
+        parent_id=UUID(parent) if parent else None,
+        created_by=event.actor,
+    )
+
+
+def _said(state: Mission, event: Event) -> dict[str, Any]:
+    data = event.data()
+    message_id = event.event_id or ""
+    if data["queued"]:
+        return {"queue": (*state.queue, Queued(message_id, event.content, data.get("agent")))}
+    run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent"))
+    return {"queue": tuple(m for m in state.queue if m.id != message_id), "run": run}
+
+
+def _moved(state: Mission, event: Event) -> dict[str, Any]:
+    data = event.data()
+    status = data["status"]
+    return {
+        "status": status,
+        "terminal_reason": data.get("terminal_reason"),
+        "interrupted_at": event.at if status == "interrupted" else None,
+    }
+
+
+def _run_ended(state: Mission, event: Event) -> dict[str, Any]:
+    return {"run": None, "session_id": event.data().get("session_id", state.session_id)}
+
+
+def _cancelling(state: Mission, event: Event) -> dict[str, Any]:
+    return {"run": state.run and msgspec.structs.replace(state.run, is_cancelling=True)}
+
+
+def _unqueued(state: Mission, event: Event) -> dict[str, Any]:
+    gone = set(event.data()["ids"])
+    return {"queue": tuple(message for message in state.queue if message.id not in gone)}
+
+
+def _renamed(state: Mission, event: Event) -> dict[str, Any]:
+    return {"title": event.content}
+
+
+EVOLVE = {
+    "user_message": _said,
+    "mission_status_changed": _moved,
+    "run_ended": _run_ended,
+    "cancel_requested": _cancelling,
+    "messages_removed": _unqueued,
+    "mission_title_changed": _renamed,
+}

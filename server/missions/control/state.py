@@ -1,0 +1,64 @@
+"""The state of a control mission, and its lifecycle."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from server.missions.lifecycle import Lifecycle, every_move
+
+KIND = "control"
+MAX_QUEUE = 100
+MAX_QUEUED_CHARACTERS = 1 << 20
+
+LIFECYCLE = Lifecycle(
+    initial="pending",
+    transitions=every_move("pending", "active", "completed", "failed", "interrupted"),
+    phases={s: s for s in ("pending", "active", "completed", "failed", "interrupted")},
+)
+RESUMABLE = frozenset({"interrupted", "failed"})
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """A message that waits for its turn."""
+
+    id: str
+    content: str
+    agent: str | None = None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The turn that is going on; `sequence` is its user_message."""
+
+    id: UUID
+    message_id: str
+    sequence: int
+    started_at: datetime
+    agent: str | None = None
+    is_cancelling: bool = False
+
+
+class Mission(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a control mission."""
+
+    id: UUID
+    status: str
+    backend: str
+    space_id: UUID
+    created_at: datetime
+    updated_at: datetime
+    title: str | None = None
+    agent: str | None = None
+    model_override: str | None = None
+    config_profile: str | None = None
+    parent_id: UUID | None = None
+    created_by: str | None = None
+    queue: tuple[Queued, ...] = ()
+    run: Run | None = None
+    interrupted_at: datetime | None = None
+    terminal_reason: str | None = None
+    session_id: str | None = None
+
+    @property
+    def is_resumable(self) -> bool:
+        return self.status in RESUMABLE
