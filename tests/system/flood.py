@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from missionstream_client import Client, Follow, Timing
 
+from missionstream_client import Client, Follow, Timing
 from tests.conftest import TOKEN
 from tests.system.node import Node
 
