@@ -40,5 +40,11 @@ format: $(VENV)/.dev ## let ruff format and mend
 dev: $(VENV)/.dev ## serve on loopback without authentication
 	@MISSIONSTREAM_AUTH=off $(BIN)/missionstream serve
 
+bench: $(VENV)/.dev ## measure beside other servers; make bench ARGS="--quick" takes two minutes
+	@PYTHONPATH=. $(BIN)/python -P -m tests.bench $(ARGS)
+
+bench-peers: ## install the servers that the benchmark measures beside ours (Debian; as root)
+	@apt-get install --yes --no-install-recommends nginx libnginx-mod-nchan gcc libc6-dev
+
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
