@@ -139,7 +139,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             spaces=spaces,
             authenticator=authenticator,
             metrics=metrics,
-            drain=Drain(hub),
+            drain=Drain(hub, lead_seconds=settings.drain_lead_seconds),
             environment=environment,
         )
 

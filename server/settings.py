@@ -32,18 +32,14 @@ class Settings(BaseSettings):
 
     auth: Literal["on", "off"] = "on"
     password: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("MISSIONSTREAM_PASSWORD", "DASHBOARD_PASSWORD", "password")
+        None, validation_alias=AliasChoices("MISSIONSTREAM_PASSWORD", "DASHBOARD_PASSWORD")
     )
-    jwt_secret: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("MISSIONSTREAM_JWT_SECRET", "JWT_SECRET", "jwt_secret")
-    )
-    jwt_ttl_days: int = Field(
-        30, ge=1, validation_alias=AliasChoices("MISSIONSTREAM_JWT_TTL_DAYS", "JWT_TTL_DAYS", "jwt_ttl_days")
-    )
+    jwt_secret: SecretStr | None = Field(None, validation_alias=AliasChoices("MISSIONSTREAM_JWT_SECRET", "JWT_SECRET"))
+    jwt_ttl_days: int = Field(30, ge=1, validation_alias=AliasChoices("MISSIONSTREAM_JWT_TTL_DAYS", "JWT_TTL_DAYS"))
     bootstrap_token: SecretStr | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        validation_alias=AliasChoices("MISSIONSTREAM_ALLOWED_ORIGINS", "CREWSHIP_ALLOWED_ORIGINS", "allowed_origins"),
+        validation_alias=AliasChoices("MISSIONSTREAM_ALLOWED_ORIGINS", "CREWSHIP_ALLOWED_ORIGINS"),
     )
 
     max_parallel_missions: int = Field(4, ge=1)
@@ -53,6 +49,7 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(None, ge=1)
     flush_gap_ms: float = Field(5.0, ge=0, le=1_000)
     heartbeat_seconds: float = Field(3.0, gt=0, le=4)
+    drain_lead_seconds: float = Field(0.5, ge=0)
     drain_seconds: float = Field(8.0, gt=0)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -79,6 +79,13 @@ class Batch:
         if self.events or self._new_answers:
             await self._save(connection)
 
+    async def is_stored(self, connection: asyncpg.Connection) -> bool:
+        """Whether what the batch wrote is there; asked when its COMMIT was cut off and it is no longer in progress."""
+        if self.events:
+            return await statements.has_event(connection, self.events[-1])
+        scope, key = next(iter(self._new_answers))
+        return await statements.has_answer(connection, self.workspace_id, scope, key, self._at)
+
     def committed(self) -> None:
         """Tell the state cache what is now true."""
         for stream_id, state in self._states.items():

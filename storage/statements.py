@@ -167,3 +167,25 @@ async def append(
         [event.metadata for event in events],
     )
     return base, xact_id
+
+
+async def is_in_progress(connection: asyncpg.Connection, xact_id: str) -> bool:
+    """Whether the transaction still runs. False tells nothing of how it ended: its id may have been given out again."""
+    try:
+        return bool(await connection.fetchval(queries.writer.fate, xact_id) == "in progress")
+    except asyncpg.InvalidParameterValueError:  # in the future: a crash took the transaction and its id
+        return False
+
+
+async def has_event(connection: asyncpg.Connection, event: Event) -> bool:
+    """Whether this very event is in the log."""
+    found: bool = await connection.fetchval(
+        queries.writer.has_event, event.workspace_id, event.position, event.stream_id, event.sequence, event.at
+    )
+    return found
+
+
+async def has_answer(connection: asyncpg.Connection, workspace_id: UUID, scope: str, key: str, at: datetime) -> bool:
+    """Whether this very answer is stored."""
+    found: bool = await connection.fetchval(queries.writer.has_answer, workspace_id, scope, key, at)
+    return found

@@ -12,8 +12,8 @@ import structlog
 
 from storage.batch import Batch, Execute, Part, Record, Result
 from storage.pool import FAILURES, Database, is_lost
-from storage.queries import queries
 from storage.rules import Appended, Command, Key, Kinds, Outcome
+from storage.statements import is_in_progress
 from storage.states import StateCache
 from streams.errors import MissionstreamError, OutcomeUnknown, Unavailable, Unprocessable
 from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
@@ -144,22 +144,18 @@ class Writer:
                 log.warning("writer.commit_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
             else:
                 return True
-        return await self._look_up(batch.xact_id)
+        return await self._look_up(batch, batch.xact_id)
 
-    async def _look_up(self, xact_id: str) -> bool:
-        """Ask until the database says what became of the transaction; meanwhile nothing else is appended."""
+    async def _look_up(self, batch: Batch, xact_id: str) -> bool:
+        """Ask until the database says whether the batch was stored; meanwhile nothing else is appended."""
         pause = 0.05
         while True:
-            try:
+            with suppress(*FAILURES):
                 async with self._database.writing() as connection:
-                    status = await connection.fetchval(queries.writer.fate, xact_id)
-            except FAILURES:
-                status = "unreachable"
-            if status in ("committed", "aborted"):
-                log.info("writer.commit_looked_up", workspace_id=str(self._workspace_id), status=status)
-                return bool(status == "committed")
-            if status is None:
-                raise MissionstreamError("the database no longer knows the transaction; verify the workspace")
+                    if not await is_in_progress(connection, xact_id):
+                        is_stored = await batch.is_stored(connection)
+                        log.info("writer.commit_looked_up", workspace_id=str(self._workspace_id), is_stored=is_stored)
+                        return is_stored
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 

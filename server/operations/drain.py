@@ -14,13 +14,15 @@ log = structlog.get_logger()
 class Drain:
     """Whether this server is on its way out."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, lead_seconds: float) -> None:
         self.is_draining = False
         self._hub = hub
+        self._lead_seconds = lead_seconds
 
     async def run(self) -> None:
         """Tell every stream to come back, each at its own moment of the window, and close it."""
         self.is_draining = True
+        await asyncio.sleep(self._lead_seconds)  # a balancer sees readiness fall before the door closes
         connections = list(self._hub.connections)
         log.info("drain.started", streams=len(connections))
         for number, connection in enumerate(connections):

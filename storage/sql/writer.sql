@@ -56,5 +56,15 @@ SELECT base, xact_id
   FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
 -- name: fate
--- What became of a transaction whose COMMIT was cut off ($1 its id), with the history that the id belongs to.
+-- What became of a transaction whose COMMIT was cut off ($1 its id). An id that never reached the disk is given out
+-- again after a crash, or lies in the future: only `in progress` is to be believed, the rest is asked of the rows.
 SELECT pg_xact_status($1::text::xid8) AS status;
+
+-- name: has_event
+-- Whether this very event is in the log ($1 workspace, $2 position, $3 stream, $4 sequence, $5 at).
+SELECT EXISTS (SELECT FROM events
+                WHERE workspace_id = $1 AND position = $2 AND stream_id = $3 AND sequence = $4 AND at = $5);
+
+-- name: has_answer
+-- Whether this very answer is stored ($1 workspace, $2 scope, $3 key, $4 at).
+SELECT EXISTS (SELECT FROM answers WHERE workspace_id = $1 AND scope = $2 AND key = $3 AND at = $4);
