@@ -176,7 +176,7 @@ class Subscriber:
             self.is_live = True
             return
         piece = await self.feed.piece(self.cursor)
-        if self.key in self.connection.subscribers:
+        if self.connection.subscribers.get(self.key) is self:  # another may have taken the key meanwhile
             self.cursor = piece.cursor
             if piece.frames:
                 self.connection.write(Buffer(piece.frames))
