@@ -176,10 +176,6 @@ async def _new_workspace(desk: Desk) -> UUID:
         await database.close()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the look-up takes the fate of whichever transaction has the id now; what the batch wrote must be looked for",
-)
 async def test_a_commit_that_a_crash_swallowed_is_not_taken_for_a_later_transaction_with_its_id() -> None:
     """After a crash PostgreSQL hands out again the ids of transactions that never reached the disk."""
     async with throwaway() as database:

@@ -93,7 +93,6 @@ async def test_a_draining_server_is_not_ready_and_ends_its_streams(serving: Serv
     await tap.close()
 
 
-@pytest.mark.xfail(reason="the listening socket closes in the moment in which readiness becomes false")
 async def test_a_server_that_is_leaving_says_so_to_its_balancer_first(node: Node) -> None:
     """Readiness must be seen false while requests are still answered, or a balancer sends clients into a closed door."""
     seen: list[int | None] = []
