@@ -14,10 +14,11 @@ _Fields = Callable[[Event, dict[str, Any]], dict[str, Any]]
 
 def _json(content: str) -> Any:
     try:
-        msgspec.json.decode(content)
+        value = msgspec.json.decode(content)
     except (msgspec.MsgspecError, RecursionError):
         return content
-    return msgspec.Raw(content.encode())
+    # Line breaks between JSON's tokens would end the data line, and with it the frame.
+    return value if "\n" in content or "\r" in content else msgspec.Raw(content.encode())
 
 
 def _user_message(event: Event, data: dict[str, Any]) -> dict[str, Any]:
