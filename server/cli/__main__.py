@@ -1,5 +1,7 @@
 """`python -P -m server.cli`: the same as `missionstream`."""
 
+import sys
+
 from server.cli import main
 
-main()
+sys.exit(main())
