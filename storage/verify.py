@@ -61,7 +61,9 @@ async def _stream(
         counts[event.type] += 1
         if rules is not None and event.type in rules.state_events and is_whole and not stream["closed"]:
             state, version = rules.evolve(state, event), event.sequence
-    if sequence != stream["head"] and not (floor and sequence == 0):
+    if floor and sequence == 0:
+        return  # retention removed all of it
+    if sequence != stream["head"]:
         yield Finding(workspace_id, stream["id"], f"the head says {stream['head']}, the last event is {sequence}")
     if stream["closed"] or not is_whole:
         return
