@@ -17,8 +17,7 @@ from server.core import CORE, Core
 from server.dialects.control.errors import ControlFace
 from server.dialects.control.middleware import control_http
 from server.dialects.control.routes import ROUTES as CONTROL
-from server.missions.control import ControlRules
-from server.missions.kinds import MissionKind
+from server.missions.known import kinds
 from server.operations.drain import Drain
 from server.operations.health import ROUTES as OPERATIONS
 from server.operations.housekeeper import Housekeeper
@@ -43,11 +42,6 @@ from streams.hub import Hub
 
 MAX_BODY_BYTES = 2 << 20
 log = structlog.get_logger()
-
-
-def kinds() -> dict[str, MissionKind]:
-    """The mission kinds that this server knows."""
-    return {rules.kind: rules for rules in (ControlRules(),)}
 
 
 @asynccontextmanager

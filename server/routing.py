@@ -42,6 +42,14 @@ def mount(app: web.Application, routes: Sequence[Route], face: Face) -> None:
         app.router.add_route(route.method, route.path, _guarded(route, face))
 
 
+async def _with_epoch(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Whoever reads is told in which history."""
+    who = request.get(PRINCIPAL)
+    if who is not None and request.method == "GET" and not response.prepared and "X-Epoch" not in response.headers:
+        response.headers["X-Epoch"] = (await core(request).hub.follower(who.workspace_id)).epoch
+    return response
+
+
 def _guarded(route: Route, face: Face) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         try:
@@ -50,7 +58,7 @@ def _guarded(route: Route, face: Face) -> Handler:
                 request[PRINCIPAL] = who
                 if route.permission != SIGNED_IN:
                     who.require(route.permission)
-            return await route.handler(request)
+            return await _with_epoch(request, await route.handler(request))
         except MissionstreamError as error:
             if error.kind == "internal":
                 log.error("request.failed", path=request.path, error=error.message, exc_info=error)

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import structlog
 from aiohttp import web
@@ -29,6 +30,19 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    listening = _listen(settings.host, settings.port)  # before the database starts: a taken port is told at once
+    with closing(listening):
+        await _serve_on(listening, settings, environment, ready, stop)
+    log.info("server.stopped")
+
+
+async def _serve_on(
+    listening: socket.socket,
+    settings: Settings,
+    environment: Mapping[str, str],
+    ready: Callable[[str, Core], None],
+    stop: asyncio.Event,
+) -> None:
     async with services(settings, environment=environment) as core:
         runner = web.AppRunner(
             application(core),
@@ -40,7 +54,6 @@ async def serve(
         )
         await runner.setup()
         try:
-            listening = _listen(settings.host, settings.port)
             await web.SockSite(runner, listening, backlog=BACKLOG).start()
             url = _url(listening)
             log.info("server.ready", url=url)
@@ -53,7 +66,6 @@ async def serve(
             log.warning("server.drain_cut_short", seconds=settings.drain_seconds)
         finally:
             await runner.cleanup()
-    log.info("server.stopped")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -44,7 +44,6 @@ class Settings(BaseSettings):
 
     max_parallel_missions: int = Field(4, ge=1)
     space_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    agent_home: Path | None = None
 
     retention_days: int | None = Field(None, ge=1)
     flush_gap_ms: float = Field(5.0, ge=0, le=1_000)

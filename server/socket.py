@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 from server.auth.principal import Principal
 from server.body import parse
 from server.core import Core, core, principal
+from server.cursors import after_sequence
 from server.errors import CLOSE_CODE
 from server.routing import PUBLIC, SIGNED_IN, Route
 from server.sse import bound_kernel_buffer
@@ -20,8 +21,9 @@ from server.timeline import TimelineSocket
 from streams import websocket
 from streams.channels import Channel
 from streams.cursor import Cursor
-from streams.errors import BadRequest, MissionstreamError, NotFound, Unauthenticated, Unavailable
+from streams.errors import BadRequest, CursorLost, MissionstreamError, NotFound, Unauthenticated, Unavailable
 from streams.feed import Face
+from streams.hub import Opening
 from streams.subscriber import Buffer, Connection
 
 AUTH_SECONDS = 10.0
@@ -177,7 +179,7 @@ class Session:
         channel, face = await self._channel(name)
         asked = frame.payload if isinstance(frame.payload, dict) else {}
         hub = self._services.hub
-        opening = await hub.opening(channel.workspace_id, await self._since(channel, asked))
+        opening = await self._opening(channel, asked)
         if name in self._connection.subscribers:
             self._connection.subscribers[name].detach()
         if asked:
@@ -200,19 +202,18 @@ class Session:
         row = await self._services.missions.get(self._who.workspace_id, identity)
         return Channel(row.workspace_id, "mission", row.id), face
 
-    async def _since(self, channel: Channel, asked: dict[str, Any]) -> Cursor | None:
-        if isinstance(asked.get("since"), str):
-            with contextlib.suppress(BadRequest):
-                return Cursor.parse(asked["since"])
-            return Cursor("-", 0)  # of no epoch: the stream is reset
-        sequence = asked.get("since_seq")
-        if not isinstance(sequence, int) or isinstance(sequence, bool) or channel.kind != "mission":
-            return None
-        follower = await self._services.hub.follower(channel.workspace_id)
-        if sequence <= 0:
-            return Cursor(follower.epoch, follower.floor)
-        position = await self._services.log.position_of(channel.workspace_id, channel.id, min(sequence, 2**62))
-        return Cursor(follower.epoch, position if position is not None else follower.head + 1)
+    async def _opening(self, channel: Channel, asked: dict[str, Any]) -> Opening:
+        """Where the channel starts; a cursor that cannot be gone on from resets it, with the reason."""
+        hub, sequence = self._services.hub, asked.get("since_seq")
+        try:
+            if isinstance(asked.get("since"), str):
+                return await hub.opening(channel.workspace_id, Cursor.parse(asked["since"]))
+            if channel.kind == "mission" and isinstance(sequence, int) and not isinstance(sequence, bool):
+                since = await after_sequence(self._services, channel.workspace_id, channel.id, sequence)
+                return await hub.opening(channel.workspace_id, since)
+        except (BadRequest, CursorLost) as error:
+            return await hub.reset(channel.workspace_id, error)
+        return await hub.opening(channel.workspace_id, None)
 
 
 _ACTIONS: Mapping[str, Callable[[Session, Frame], Any]] = {

@@ -48,6 +48,14 @@ class Slice(NamedTuple):
     offset: int = 0
 
 
+class Place(NamedTuple):
+    """A sequence's place: its stream's head, the first sequence that is kept, and its position if it is kept."""
+
+    head: int
+    first: int
+    position: int | None
+
+
 class Log:
     """The durable store of all streams, as the read law sees it."""
 
@@ -91,13 +99,10 @@ class Log:
             found: int = await connection.fetchval(_BEFORE[channel.kind], channel.workspace_id, channel.id, position)
         return found
 
-    async def position_of(self, workspace_id: UUID, mission_id: UUID, sequence: int) -> int | None:
-        """The position of a mission's event; None where the mission has no such sequence."""
+    async def place(self, workspace_id: UUID, mission_id: UUID, sequence: int) -> Place:
+        """Where a sequence stands in a mission that exists."""
         async with self._database.reading() as connection:
-            found: int | None = await connection.fetchval(
-                queries.events.position_of, workspace_id, mission_id, sequence
-            )
-        return found
+            return Place(*await connection.fetchrow(queries.events.place, workspace_id, mission_id, sequence))
 
     async def page(self, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
         """A page of a mission's events, ascending."""

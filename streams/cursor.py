@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from streams.errors import BadRequest, CursorAhead, CursorGone, OtherEpoch
+from streams.errors import BadCursor, CursorAhead, CursorGone, OtherEpoch
 
 _CURSOR = re.compile(r"([0-9a-z]{1,32}):([0-9]{1,18})")
 MAX_POSITION = 2**63 - 1
@@ -20,10 +20,10 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Read `epoch:position`; raise BadRequest that shows the form."""
+        """Read `epoch:position`; raise BadCursor that shows the form."""
         match = _CURSOR.fullmatch(text.strip())
         if match is None:
-            raise BadRequest("a cursor looks like epoch:position, for example 3f9a0c1d2e4b5f60:42")
+            raise BadCursor
         return cls(match[1], int(match[2]))
 
     def check(self, *, epoch: str, floor: int, head: int) -> None:

@@ -2,6 +2,7 @@
 
 MissionstreamError
  ├ BadRequest          the request cannot be understood
+ │  ├ BadCursor        not of a cursor's form
  │  └ Unprocessable    understood, but of the wrong shape
  ├ Unauthenticated     who are you?
  │  └ TokenExpired
@@ -43,6 +44,12 @@ class BadRequest(MissionstreamError):
 
     code = "bad_request"
     kind = "invalid"
+
+
+class BadCursor(BadRequest):
+    """A cursor looks like epoch:position, for example 3f9a0c1d2e4b5f60:42"""
+
+    code = "bad_cursor"
 
 
 class Unprocessable(BadRequest):

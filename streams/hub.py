@@ -172,8 +172,13 @@ class Hub:
                 follower.hint((await self._log.head(workspace_id)).head)
             since.check(epoch=follower.epoch, floor=follower.floor, head=follower.head)
         except CursorLost as error:
-            return Opening("reset", error.code, now, follower.head)
+            return await self.reset(workspace_id, error)
         return Opening("resumed", None, since, follower.head)
+
+    async def reset(self, workspace_id: UUID, reason: MissionstreamError) -> Opening:
+        """A start at the head, for a reader whose cursor is lost or cannot be read."""
+        follower = await self.follower(workspace_id)
+        return Opening("reset", reason.code, Cursor(follower.epoch, follower.applied), follower.head)
 
     async def subscribe(
         self, connection: Connection, channel: Channel, face: Face, cursor: Cursor, *, key: Any = None

@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession, web
 
-from server.app import application, kinds, services
+from server.app import application, services
 from server.core import Core
+from server.missions.known import kinds
 from server.settings import Settings
 from storage import migrations
 from storage.embedded import throwaway

@@ -63,8 +63,8 @@ def verify(output: Output, settings: "Settings") -> int:
 
 
 async def _verify(settings: "Settings", output: Output) -> tuple[int, int]:
-    from server.app import kinds
     from server.cli.attaching import opened
+    from server.missions.known import kinds
     from storage.verify import Finding
     from storage.verify import verify as check
 

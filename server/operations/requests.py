@@ -1,5 +1,6 @@
 """Every request has an id, in its logs and in its answer; finished ones are counted."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from server.core import core
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "/api/health"})
+_CLIENT_LEFT = 499
 log = structlog.get_logger()
 
 
@@ -35,6 +37,9 @@ async def request_context(
             status = response.status
         except web.HTTPException as error:
             status = error.status
+            raise
+        except asyncio.CancelledError:
+            status = _CLIENT_LEFT
             raise
         finally:
             route = request.match_info.route.resource

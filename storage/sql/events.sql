@@ -70,9 +70,13 @@ SELECT coalesce(max(position), 0) FROM events WHERE workspace_id = $1 AND crew_i
 -- The same for a team ($2).
 SELECT coalesce(max(position), 0) FROM events WHERE workspace_id = $1 AND team_id = $2 AND position <= $3;
 
--- name: position_of
--- The position of an event, by sequence ($3), of a stream ($2) of a workspace ($1).
-SELECT position FROM events WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3;
+-- name: place
+-- Where a sequence ($3) of a stream ($2) of a workspace ($1) stands: the stream's head, the first sequence that is kept
+-- (head + 1 if none is), and the position of this one if it is.
+SELECT s.head,
+       coalesce((SELECT min(sequence) FROM events WHERE workspace_id = $1 AND stream_id = $2), s.head + 1) AS first,
+       (SELECT position FROM events WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3) AS position
+  FROM streams AS s WHERE s.workspace_id = $1 AND s.id = $2;
 
 -- name: upward
 -- A page of one stream ($2 of workspace $1): sequences above $3, of types $4 (null: all), at most $5, skipping $6.

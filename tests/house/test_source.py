@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.app import kinds
 from server.missions import control
+from server.missions.known import kinds
 from server.missions.lifecycle import PHASES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -115,7 +115,7 @@ async def test_what_may_not_be_seen_is_denied_like_what_is_not_there(http: Http,
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        ({"since": "garbage"}, "other_epoch"),
+        ({"since": "garbage"}, "bad_cursor"),
         ({"since": "0000000000000000:1"}, "other_epoch"),
         ({"since_seq": 10**6}, "cursor_ahead"),
     ],

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
-from server.app import kinds
 from server.missions.control import KIND, Create, Delete, EndRun, Mission, Rename, Send
+from server.missions.known import kinds
 from storage import workspaces
 from storage.log import Log, Slice
 from storage.missions import Missions

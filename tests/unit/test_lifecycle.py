@@ -2,8 +2,8 @@
 
 import pytest
 
-from server.app import kinds
 from server.missions import control
+from server.missions.known import kinds
 from server.missions.lifecycle import PHASES, Lifecycle, every_move
 from streams.errors import MoveRefused
 

@@ -56,7 +56,7 @@ async def _execute(
     wish = command(services.kinds[row.kind], verb, **fields, by=str(who.user_id))
     if key is None:
         meant = {name: fields[name] for name in _MEANT if name in fields}
-        key = _key(request, f"control.{verb}", {"mission": str(mission_id), **meant})
+        key = _key(request, f"control.{verb}:{mission_id}", meant)
     return await services.writers.execute(who.workspace_id, mission_id, row.kind, wish, answer=answer, key=key)
 
 
@@ -134,14 +134,16 @@ async def send_message(request: web.Request) -> web.Response:
     return await _send(request, mission_id, content, body)
 
 
-async def _send(request: web.Request, mission_id: UUID, content: str, body: wire.SendMessage) -> web.Response:
+async def _send(
+    request: web.Request, mission_id: UUID, content: str, body: wire.SendMessage, *, must_start: bool = False
+) -> web.Response:
     services, who = core(request), principal(request)
     message_id = str(body.client_message_id or uuids.uuid7())
     key = None
     if body.client_message_id is not None:
-        key = _key(request, "control.message", {"content": content}, message_id)
+        key = _key(request, "control.message", {"content": content, "mission": body.mission_id}, message_id)
     elif "Idempotency-Key" in request.headers:
-        key = _key(request, "control.message", {"content": content})
+        key = _key(request, "control.message", {"content": content, "mission": body.mission_id})
     with services.runs.slot() as has_slot:
         outcome = await _execute(
             request,
@@ -154,6 +156,7 @@ async def _send(request: web.Request, mission_id: UUID, content: str, body: wire
             agent=body.agent,
             run_id=uuids.uuid7(),
             has_slot=has_slot,
+            must_start=must_start,
         )
     if body.mission_id is not None:
         await services.missions.set_current(who.workspace_id, who.user_id, mission_id)
@@ -187,15 +190,9 @@ async def _current_or_new(request: web.Request) -> UUID:
 
 async def run_parallel(request: web.Request) -> web.Response:
     """POST /api/control/missions/:id/parallel: 409 when it runs already or every slot is taken."""
-    services = core(request)
     body = await read(request, wire.Parallel)
     mission_id, content = identity(request), _content(body.content)
-    row = await services.missions.get(principal(request).workspace_id, mission_id)
-    if row.run_id is not None:
-        raise Conflict("Mission is already running")
-    if not services.runs.has_slot:
-        raise Conflict(f"Maximum of {services.runs.max_parallel} parallel missions reached")
-    await _send(request, mission_id, content, wire.SendMessage(content=content))
+    await _send(request, mission_id, content, wire.SendMessage(content=content), must_start=True)
     return reply({"ok": True, "mission_id": str(mission_id)})
 
 

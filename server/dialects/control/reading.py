@@ -8,6 +8,7 @@ from aiohttp import web
 
 from server.body import identity, number, seconds
 from server.core import Core, core, principal
+from server.cursors import after_sequence
 from server.dialects.control import wire
 from server.dialects.control.answers import reply
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
@@ -78,8 +79,11 @@ async def mission_events(request: web.Request) -> web.Response:
     limit, offset = number(request, "limit", MAX_PAGE, most=MAX_PAGE), number(request, "offset", 0)
     is_latest = request.query.get("latest") in ("true", "1")
     before = number(request, "before_seq", 0) if request.query.get("before_seq") else None
+    since = number(request, "since_seq", 0)
+    if since and before is None and not is_latest and since < row.head:
+        await after_sequence(services, who.workspace_id, row.id, since)  # refuses what retention has removed
     wanted = Slice(
-        since=number(request, "since_seq", 0),
+        since=since,
         before=row.head + 1 if is_latest and before is None else before,
         types=types,
         limit=limit,

@@ -5,7 +5,9 @@ from typing import Any
 
 from aiohttp import web
 
+from server.body import number
 from server.core import Core, core
+from server.cursors import after_sequence
 from server.dialects.control.errors import CORS
 from server.dialects.control.frames import ControlFrames
 from server.dialects.control.reading import channel_of
@@ -14,7 +16,7 @@ from server.timeline import TimelineSse
 from streams import sse
 from streams.channels import Channel
 from streams.cursor import Cursor
-from streams.errors import BadRequest, Unavailable
+from streams.errors import BadRequest, CursorLost, Unavailable
 from streams.feed import Face
 from streams.hub import Opening
 
@@ -45,15 +47,19 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 async def _opening(request: web.Request, services: Core, channel: Channel) -> Opening:
+    """From `since`, else Last-Event-ID, else `since_seq` of a mission, else from now; a lost cursor resets."""
+    hub, workspace_id = services.hub, channel.workspace_id
     text = request.query.get("since") or request.headers.get("Last-Event-ID")
-    if not text:
-        return await services.hub.opening(channel.workspace_id, None)
+    sequence = request.query.get("since_seq")
     try:
-        since = Cursor.parse(text)
-    except BadRequest:
-        fresh = await services.hub.opening(channel.workspace_id, None)
-        return fresh._replace(outcome="reset", reason="bad_cursor")
-    return await services.hub.opening(channel.workspace_id, since)
+        if text:
+            return await hub.opening(workspace_id, Cursor.parse(text))
+        if sequence and channel.kind == "mission":
+            since = await after_sequence(services, workspace_id, channel.id, number(request, "since_seq", 0))
+            return await hub.opening(workspace_id, since)
+    except (BadRequest, CursorLost) as error:
+        return await hub.reset(workspace_id, error)
+    return await hub.opening(workspace_id, None)
 
 
 async def _state(services: Core, channel: Channel) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Send(Command, frozen=True, kw_only=True):
     content: str
     run_id: UUID
     has_slot: bool
+    must_start: bool = False
+    """Refuse instead of queueing."""
     agent: str | None = None
     by: str | None = None
 

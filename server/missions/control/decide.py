@@ -76,6 +76,8 @@ def _send(state: Mission, command: Send) -> Decision:
     message = Queued(command.message_id, command.content, command.agent)
     if state.run is None and not state.queue and command.has_slot:
         return Decision(_start(state, message, command.run_id, command.by))
+    if command.must_start:
+        raise Conflict("Mission is already running" if state.run else "Every slot for parallel missions is taken")
     waiting = sum(len(queued.content) for queued in state.queue)
     if len(state.queue) >= MAX_QUEUE or waiting + len(command.content) > MAX_QUEUED_CHARACTERS:
         raise TooMany("the mission's queue is full; wait until its agent has caught up", retry_after=5)
