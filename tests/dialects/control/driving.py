@@ -118,25 +118,26 @@ class Stream:
         self.frames: list[Frame] = []
 
     async def next(self) -> Frame:
-        async with asyncio.timeout(20):
-            raw = await self.answer.content.readuntil(b"\n\n")
+        raw = await self.answer.content.readuntil(b"\n\n")
         self.frames.append(parse_frame(raw.removesuffix(b"\n\n")))
         return self.frames[-1]
 
-    async def named(self, name: str, **fields: Any) -> Frame:
+    async def named(self, event: str, /, **fields: Any) -> Frame:
         """The next frame of a name whose data has these fields."""
-        while True:
-            frame = await self.next()
-            if frame.name == name and all(frame.data.get(key) == value for key, value in fields.items()):
-                return frame
+        async with asyncio.timeout(10):
+            while True:
+                frame = await self.next()
+                if frame.name == event and all(frame.data.get(key) == value for key, value in fields.items()):
+                    return frame
 
     async def events(self, count: int) -> list[Frame]:
         """The next so many numbered frames."""
         found: list[Frame] = []
-        while len(found) < count:
-            frame = await self.next()
-            if frame.name is not None and frame.id is not None:
-                found.append(frame)
+        async with asyncio.timeout(10):
+            while len(found) < count:
+                frame = await self.next()
+                if frame.name is not None and frame.id is not None:
+                    found.append(frame)
         return found
 
 
