@@ -121,7 +121,8 @@ def new_epoch(output: Output, settings: "Settings") -> None:
     """Give every workspace a new epoch.
 
     Do so after restoring a copy of the database's files: clients whose cursors come from the other history are then
-    told to begin again, instead of being given wrong events. PostgreSQL's own restores are noticed by themselves.
+    told to begin again, instead of being given wrong events. A server notices by itself when
+    it meets another cluster or another timeline.
     """
     from server.cli.attaching import opened, run
     from storage import workspaces
