@@ -60,7 +60,7 @@ SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, te
 -- name: before_in_stream
 -- The position of the last event of a stream ($2) of a workspace ($1) at or below $3; 0 if there is none.
 SELECT coalesce((SELECT position FROM events
-                  WHERE workspace_id = $1 AND stream_id = $2 AND sequence = first_sequence_after($1, $2, $3) - 1), 0);
+                  WHERE workspace_id = $1 AND stream_id = $2 AND sequence = (SELECT first_sequence_after($1, $2, $3) - 1)), 0);
 
 -- name: before_in_crew
 -- The same for a crew ($2).
