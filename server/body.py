@@ -9,9 +9,10 @@ from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from streams.errors import BadRequest, MissionstreamError, NotFound, Unprocessable
-from streams.event import clean_value
+from streams.event import clean_text, clean_value
 
 T = TypeVar("T")
 BODY_SECONDS = 30.0
@@ -36,6 +37,8 @@ async def read(request: web.Request, shape: type[T], *, is_optional: bool = Fals
             raw = await request.read()
     except TimeoutError:
         raise BadRequest(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    except (HttpProcessingError, web.RequestPayloadError):
+        raise BadRequest("the body is not encoded as its headers say") from None
     if is_optional and not raw.strip():
         return msgspec.convert({}, shape)
     if not is_optional and request.content_type != "application/json":
@@ -77,6 +80,12 @@ def identity(request: web.Request, name: str = "id") -> UUID:
         return UUID(text)
     except ValueError:
         raise BadRequest(f"{text[:80]!r} is not a UUID") from None
+
+
+def word(request: web.Request, name: str) -> str | None:
+    """A text of the query, cleaned like that of bodies."""
+    text = request.query.get(name)
+    return None if text is None else clean_text(text)
 
 
 def number(request: web.Request, name: str, default: int, *, least: int = 0, most: int = 2**63 - 1) -> int:

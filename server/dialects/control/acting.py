@@ -20,7 +20,7 @@ from server.missions.control import KIND, LIFECYCLE, Create
 from server.missions.kinds import NO_SPACE, command
 from storage.rules import Key, Outcome
 from streams.errors import BadRequest, Conflict, KeyReused, MoveRefused, NotFound, Unprocessable
-from streams.event import Draft, Signal
+from streams.event import Draft, Signal, clean_text
 
 MAX_APPEND = 500
 MAX_MESSAGE_CHARACTERS = 256 << 10
@@ -34,7 +34,7 @@ def _key(request: web.Request, scope: str, content: Any, key: str | None = None)
     text = key if key is not None else request.headers.get("Idempotency-Key")
     if text is None:
         return None
-    if not 0 < len(text) <= 255:
+    if not 0 < len(text) <= 255 or clean_text(text) != text:
         raise BadRequest("an Idempotency-Key has 1 to 255 characters")
     who = principal(request)
     fingerprint = hashlib.sha256(msgspec.json.encode(content)).hexdigest()

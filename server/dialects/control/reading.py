@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from server.body import identity, number, seconds
+from server.body import identity, number, seconds, word
 from server.core import Core, core, principal
 from server.cursors import after_sequence
 from server.dialects.control import wire
@@ -44,7 +44,7 @@ async def list_missions(request: web.Request) -> web.Response:
     services, who = core(request), principal(request)
     rows = await services.missions.listed(
         who.workspace_id,
-        phase=request.query.get("status"),
+        phase=word(request, "status"),
         limit=number(request, "limit", 50, least=1, most=200),
         offset=number(request, "offset", 0),
     )
@@ -75,7 +75,7 @@ async def mission_events(request: web.Request) -> web.Response:
     """GET /api/control/missions/:id/events: a page, ascending; before_seq wins over since_seq, types over view."""
     services, who = core(request), principal(request)
     row = await services.missions.get(who.workspace_id, identity(request))
-    types = types_of(request.query.get("types"), request.query.get("view"))
+    types = types_of(word(request, "types"), word(request, "view"))
     limit, offset = number(request, "limit", MAX_PAGE, most=MAX_PAGE), number(request, "offset", 0)
     is_latest = request.query.get("latest") in ("true", "1")
     before = number(request, "before_seq", 0) if request.query.get("before_seq") else None
