@@ -20,6 +20,7 @@ EVERY = sorted({*_tree(MissionstreamError)}, key=lambda error: error.__name__)
 OURS = [error for error in EVERY if error.__module__ in (errors.__name__, WrongMediaType.__module__)]
 EXPECTED = {
     "AgentFailed": 502,
+    "BadCursor": 400,
     "BadRequest": 400,
     "Conflict": 409,
     "CursorAhead": 409,
