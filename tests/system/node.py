@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from tests.storage.embedded_support import is_running, kill_left
 
 ROOT = Path(__file__).parents[2]
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-_READY = re.compile(r"ready\S*.*(http://127\.0\.0\.1:\d+)|^(http://127\.0\.0\.1:\d+)", re.MULTILINE)
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _START_SECONDS = 40.0
 
 
@@ -75,11 +76,22 @@ class Node:
                 },
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not (found := _READY.search(self.output)):
+        while not self._answers():
             assert self.child.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.01)
-        self.port = int((found[1] or found[2]).rpartition(":")[2])
+
+    def _answers(self) -> bool:
+        """Whether it has said its address, and somebody is there."""
+        found = _ADDRESS.search(self.output)
+        if found is None:
+            return False
+        self.port = int(found[1])
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """SIGKILL, and wait until the kernel has taken everything back."""

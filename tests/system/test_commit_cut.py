@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession
 
-from server.app import kinds
 from server.missions.control import Create, Rename, SetStatus
 from server.missions.kinds import NO_SPACE
+from server.missions.known import kinds
 from storage import migrations, workspaces
 from storage.embedded import throwaway
 from storage.pool import Database

@@ -7,15 +7,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 from aiohttp import ClientSession
 
+from missionstream_client import Client, Mission
+from server.spaces import Spaces
 from storage.embedded import EmbeddedPostgres
-from tests.conftest import url_of
+from streams.errors import Unavailable
+from tests.conftest import TOKEN, Serving, url_of
 from tests.storage.embedded_support import copy_of, folder_removed_afterwards
-from tests.system.flood import missions_of, survive
+from tests.system.flood import TIMING, missions_of, survive
 from tests.system.node import HEADERS, Node
 from tests.system.wiretap import SocketTap, Tap, until
 
@@ -141,6 +145,57 @@ async def test_without_its_database_the_server_refuses_writes_and_keeps_its_stre
         assert tap.positions == socket.positions == list(range(1, numbers["position"] + 1))
         await socket.close()
         await tap.close()
+
+
+@pytest.mark.xfail(strict=True, reason="a turn that is cut off waits for the database, however long that takes")
+async def test_a_server_without_its_database_still_ends_when_told_to(outside: Outside) -> None:
+    node = outside.node
+    [mission_id] = await missions_of(node, 1)
+    async with ClientSession(node.url, headers=HEADERS) as http:
+        tap = await Tap.open(node.port)
+        body = {"content": "slow\nsay " + "still talking " * 100, "mission_id": mission_id}
+        async with http.post("/api/control/message", json=body) as answer:
+            assert answer.status == 200
+        await tap.event("text_delta")
+        await outside.kill_database()
+        await tap.event("stale")
+        try:
+            assert await node.stopped(within_seconds=10) == 0
+        finally:
+            await tap.close()
+    await outside.start_database()
+    await asyncio.to_thread(node.start)
+    async with ClientSession(node.url, headers=HEADERS) as http:
+        await until(lambda: _is_interrupted(http, mission_id))
+
+
+@pytest.mark.xfail(strict=True, reason="the run keeper takes a lost database for a fault of the mission's space")
+async def test_a_turn_that_begins_while_the_database_is_away_waits_for_it(
+    serving: Serving, http: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, failures = Spaces.directory, [Unavailable(), Unavailable()]
+
+    async def flickering(self: Spaces, workspace_id: UUID, space_id: UUID) -> Path:
+        if failures:
+            raise failures.pop()
+        return await directory(self, workspace_id, space_id)
+
+    async with Client(serving.url, TOKEN, timing=TIMING) as client:
+        mission = await client.create_mission("patient")
+        monkeypatch.setattr(Spaces, "directory", flickering)
+        await client.send(mission.id, "say hello")
+        ended = await until(lambda: _ended(client, mission.id))
+    assert (ended.status, failures) == ("completed", [])
+
+
+async def _ended(client: Client, mission_id: str) -> Mission | None:
+    mission = await client.mission(mission_id)
+    return mission if mission.status in ("completed", "failed", "interrupted") else None
+
+
+async def _is_interrupted(http: ClientSession, mission_id: str) -> bool:
+    async with http.get(f"/api/control/missions/{mission_id}") as answer:
+        return bool((await answer.json())["status"] == "interrupted")
 
 
 def _says(content: str) -> Callable[[Any], bool]:

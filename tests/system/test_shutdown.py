@@ -5,7 +5,6 @@ import json
 import re
 import time
 
-import pytest
 from aiohttp import ClientError, ClientSession
 
 from tests.conftest import Serving

@@ -53,7 +53,7 @@ async def test_fifty_stalled_readers_among_five_hundred_cost_little_and_slow_nob
         await _fill(http, mission_id, 2, "warm")
         await until(_all_at(readers, 1 + 2 * _EVENTS_PER_BATCH))
         before = _resident_bytes(node.pid)
-        head = await _fill(http, mission_id, 24)
+        head = await _fill(http, mission_id, 23)
         assert head * len(_CONTENT) > 20_000_000
         await until(_all_at(readers, head), within_seconds=60)
         grown = _resident_bytes(node.pid, "VmHWM") - before

@@ -152,3 +152,19 @@ def _answered_twice(socket: SocketTap) -> Any:
         return sum(frame["type"] == "subscribed" for frame in socket.frames) == 2
 
     return ask
+
+
+async def test_a_page_of_a_long_mission_costs_no_more_than_one_of_a_short_one(
+    serving: Serving, http: ClientSession
+) -> None:
+    """The database plans its statements while the mission is short, and keeps the plans when it has grown."""
+    async with Client(serving.url, TOKEN, timing=TIMING) as client:
+        mission = await client.create_mission("grows")
+        cursor = f"{await _epoch(http)}:1"
+        for _ in range(12):
+            await client.feed(since=cursor, mission_id=mission.id)
+        for _ in range(10):
+            await client.append(mission.id, _drafts(500))
+        async with asyncio.timeout(2):
+            page = await client.feed(since=cursor, mission_id=mission.id, limit=10)
+    assert [event.position for event in page.events] == list(range(2, 12))
