@@ -129,7 +129,7 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("events.upward", "events", (WORKSPACE, MISSION, 20, None, 100, 0)),
     ("events.upward", "events", (WORKSPACE, MISSION, 0, ["user_message"], 100, 0)),
     ("events.downward", "events", (WORKSPACE, MISSION, 41, None, 100, 0)),
-    ("events.position_of", "events", (WORKSPACE, MISSION, 20)),
+    ("events.place", "events", (WORKSPACE, MISSION, 20)),
     ("events.question", "events", (WORKSPACE, "call")),
     ("events.head", "workspaces", (WORKSPACE,)),
     ("missions.listed", "missions", (WORKSPACE, None, 50, 0)),
