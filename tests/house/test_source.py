@@ -186,11 +186,7 @@ def test_the_imports_keep_to_their_layers() -> None:
     "name", ["README.md", "CHANGELOG.md", "LICENSE", "clients/python/README.md", "clients/python/LICENSE"]
 )
 def test_the_paper_is_there(name: str) -> None:
-    if not (ROOT / name).exists():
-        pytest.xfail(f"{name} is not written yet")
     text = (ROOT / name).read_text()
-    if not text.strip():
-        pytest.xfail(f"{name} is not written yet")
     assert len(text) > 200
 
 
