@@ -11,6 +11,7 @@ from tests.bench import client, machine, plot, report
 from tests.bench.bench import Bench
 from tests.bench.cases import append, connections, fanout, pages, reconnect, saturation, stalled
 from tests.bench.peer import ROOT
+from tests.bench.record import DISTURBED
 
 CASES: Mapping[str, Callable[[Bench], None]] = {
     "fanout-sse": fanout.sse,
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(" · ".join(f"{name} {value}" for name, value in machine.describe().items()))
     bench.note(
         f"server and its PostgreSQL on core {machine.SERVER_CORE}, load client on core {machine.CLIENT_CORE}; µs/deliv is "
-        "the server's own processor time, db its PostgreSQL's; a client near 1 is the limit itself, others is what foreign "
-        "processes took of the server's core"
+        "the server's own processor time, db its PostgreSQL's; a client near 1 is the limit itself, others is the most "
+        f"that foreign processes took of either core: rounds above {DISTURBED} are judged only where there are no quieter ones"
     )
     try:
         for name in chosen.only or CASES:

@@ -1,6 +1,7 @@
 """One run of the benchmark: its rounds, the servers it has started, and measuring one published load."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -12,10 +13,11 @@ from rich.console import Console
 from tests.bench import machine
 from tests.bench.client import Load, LoadFailed
 from tests.bench.peer import Peer, Running
-from tests.bench.record import Results, Sample, Values
+from tests.bench.record import DISTURBED, Results, Sample, Values
 
 OURS = "missionstream"
 PEERS = Path(__file__).parent / "peers"
+_LOOK_SECONDS = 0.3
 
 
 def peers() -> dict[str, Peer]:
@@ -34,6 +36,7 @@ class Bench:
         self.peers = peers()
         self._stack = ExitStack()
         self._running: dict[str, Running] = {}
+        self._patience = 10.0 if is_quick else 120.0
         for name, peer in self.peers.items():
             if (reason := peer.missing()) is not None:
                 self.note(f"{name} is not measured: {reason}")
@@ -69,6 +72,15 @@ class Bench:
             finally:
                 running.stop()
 
+    def await_quiet(self) -> None:
+        """Wait for other processes to leave the cores alone, for as long as the run's patience lasts."""
+        while self._patience > 0:
+            before = _busy()
+            time.sleep(_LOOK_SECONDS)
+            if max(now - then for now, then in zip(_busy(), before, strict=True)) < DISTURBED * _LOOK_SECONDS:
+                return
+            self._patience -= _LOOK_SECONDS
+
     def close(self) -> None:
         """Stop all servers."""
         self._stack.close()
@@ -83,18 +95,18 @@ class Bench:
         self.console.print(f"{sample.case} · {sample.step} · {sample.server} #{sample.round + 1}: {values}{problem}")
 
 
-_TOLD = ("deliveries_per_second", "cpu_us", "p99_ms", "client", "others_busy")
+_TOLD = ("deliveries_per_second", "cpu_us", "p99_ms", "client", "others")
 
 
 def measured(server: Running, load: Load, **arguments: Any) -> tuple[Values, str]:
     """Publish with `arguments`: the rates, processor time per delivery and latencies, and what went wrong."""
-    before, busy = server.cpu(), machine.busy_seconds(machine.SERVER_CORE)
+    before, busy = server.cpu(), _busy()
     try:
         answer = load.say("run", **arguments)
     except LoadFailed as error:
         return {}, str(error)
     used = server.cpu().since(before)
-    busy = machine.busy_seconds(machine.SERVER_CORE) - busy
+    took = [now - then for now, then in zip(_busy(), busy, strict=True)]
     delivered = answer["delivered"]
     values: Values = {
         "offered_events": answer["offered"],
@@ -106,14 +118,27 @@ def measured(server: Running, load: Load, **arguments: Any) -> tuple[Values, str
         "database_cpu_us": used.database / delivered * 1e6 if delivered else None,
         "server_busy": used.server / answer["seconds"],
         "database_busy": used.database / answer["seconds"],
-        "others_busy": max(0.0, busy - used.server - used.database) / answer["seconds"],
         "client": answer["client"],
+        "others": _others(took, used.server + used.database, answer),
         "is_complete": not (trouble := troubles(answer)),
     }
     for source, name in (("latency_ms", ""), ("ack_ms", "ack_")):
         for quantile in ("p50", "p99", "max"):
             values[f"{name}{quantile}_ms"] = answer[source][quantile] if answer[source] else None
     return values, trouble
+
+
+def _busy() -> tuple[float, float]:
+    return machine.busy_seconds(machine.SERVER_CORE), machine.busy_seconds(machine.CLIENT_CORE)
+
+
+def _others(took: Sequence[float], used: float, answer: dict[str, Any]) -> float | None:
+    """The larger part of a core that processes which are none of ours took; None where the two cores are one."""
+    if machine.SERVER_CORE == machine.CLIENT_CORE:
+        return None
+    seconds: float = answer["seconds"]
+    foreign: float = max(took[0] - used, took[1] - answer["client_cpu"])
+    return max(foreign / seconds, 0.0)
 
 
 def troubles(answer: dict[str, Any]) -> str:

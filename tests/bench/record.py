@@ -5,6 +5,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 Values = dict[str, Any]
+DISTURBED = 0.15
+"""The part of a core beyond which foreign processes spoil a measurement: it is shown, but others are judged if there are."""
 
 
 class Sample(NamedTuple):
@@ -16,6 +18,10 @@ class Sample(NamedTuple):
     round: int
     values: Values
     problem: str = ""
+
+    @property
+    def is_disturbed(self) -> bool:
+        return (self.values.get("others") or 0.0) > DISTURBED
 
 
 class Spread(NamedTuple):
@@ -61,15 +67,17 @@ class Results:
         return [s for s in self.samples if (s.case, s.step, s.server) == (case, step, server)]
 
     def spread(self, case: str, step: str, server: str, value: str) -> Spread | None:
-        """A value's spread over the rounds that have it."""
-        found = [s.values[value] for s in self.of(case, step, server) if s.values.get(value) is not None]
-        return Spread.of(found)
+        """A value's spread over the rounds that have it; disturbed ones count only where there are no others."""
+        found = [s for s in self.of(case, step, server) if s.values.get(value) is not None]
+        return Spread.of([s.values[value] for s in found if not s.is_disturbed] or [s.values[value] for s in found])
 
     def ratio(self, case: str, step: str, ours: str, theirs: str, value: str) -> Spread | None:
-        """ours / theirs of a value, paired within each round; rounds in which either is missing count for nothing."""
-        other = {s.round: s.values.get(value) for s in self.of(case, step, theirs)}
-        pairs = [(s.values.get(value), other.get(s.round)) for s in self.of(case, step, ours)]
-        return Spread.of([one / two for one, two in pairs if one is not None and two])
+        """ours / theirs of a value, paired within each round; rounds in which either is missing count for nothing,
+        and disturbed ones only where there are no others."""
+        other = {s.round: s for s in self.of(case, step, theirs) if s.values.get(value)}
+        pairs = [(s, other[s.round]) for s in self.of(case, step, ours) if s.values.get(value) and s.round in other]
+        quiet = [pair for pair in pairs if not any(s.is_disturbed for s in pair)]
+        return Spread.of([one.values[value] / two.values[value] for one, two in quiet or pairs])
 
     def steps(self) -> Iterator[tuple[str, str, str]]:
         """Every case, step and server, in the order of measuring."""

@@ -37,7 +37,7 @@ COLUMNS = {
     "p99_ms": "p99 ms",
     "command_p99_ms": "cmd p99 ms",
     "client": "client",
-    "others_busy": "others",
+    "others": "others",
 }
 _MARK = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "[yellow]–[/yellow]"}
 
@@ -71,6 +71,9 @@ def show(results: Results, console: Console) -> None:
 
 
 def _cell(results: Results, case: str, step: str, server: str, name: str) -> str:
+    if name == "others":  # of all rounds, those that are not judged too
+        found = [s.values[name] for s in results.of(case, step, server) if s.values.get(name) is not None]
+        return f"{max(found):.2f}" if found else ""
     spread = results.spread(case, step, server, name)
     if spread is None:
         return ""

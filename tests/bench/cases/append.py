@@ -58,6 +58,7 @@ async def _run(bench: Bench) -> None:
             for count in WRITERS:
                 for commanders in (0, COMMANDERS):
                     for name, append in ((GROUPED, _grouped(log)), (SINGLE, _single(log))):
+                        await asyncio.to_thread(bench.await_quiet)
                         values = await _measure(append, log, count, commanders, bench.seconds(2.0, 1.0))
                         step = f"{count} writers" + (f" beside {commanders} commanders" if commanders else "")
                         bench.say(Sample("append", step, name, number, values))

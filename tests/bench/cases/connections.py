@@ -21,8 +21,9 @@ def idle(bench: Bench) -> None:
     for number in bench.rounds(2, 1):
         for protocol in MAX_KIB:
             for name in names:
+                bench.await_quiet()
                 with bench.fresh(name) as server:
-                    bench.say(_idle(server, name, protocol, number))
+                    bench.say(_idle(server, name, protocol, number, IDLE // 3 if bench.is_quick else IDLE))
     for protocol, most in MAX_KIB.items():
         found = bench.results.spread("idle", protocol, OURS, "kib_per_connection")
         bench.results.judge(
@@ -34,23 +35,23 @@ def idle(bench: Bench) -> None:
         )
 
 
-def _idle(server: Running, name: str, protocol: str, number: int) -> Sample:
+def _idle(server: Running, name: str, protocol: str, number: int, count: int) -> Sample:
     with loading(server, [server.channel(protocol)]) as load:
         load.connect(server, protocol, 20)  # whatever is made once is made
         load.say("close")
         time.sleep(0.5)
         memory, before = server.memory(), server.cpu()
-        opened = load.connect(server, protocol, IDLE)
+        opened = load.connect(server, protocol, count)
         used = server.cpu().since(before)
         held = load.say("idle", seconds=4)
         values = {
-            "connects_per_second": IDLE / opened["seconds"],
-            "cpu_us_per_connect": used.server / IDLE * 1e6,
-            "database_cpu_us_per_connect": used.database / IDLE * 1e6,
-            "kib_per_connection": (server.memory() - memory) / IDLE / 1024,
+            "connects_per_second": count / opened["seconds"],
+            "cpu_us_per_connect": used.server / count * 1e6,
+            "database_cpu_us_per_connect": used.database / count * 1e6,
+            "kib_per_connection": (server.memory() - memory) / count / 1024,
             "client": opened["client"],
         }
-        problem = held["trouble"] if held["ready"] != IDLE else ""
+        problem = held["trouble"] if held["ready"] != count else ""
     return Sample("idle", protocol, name, number, values, problem)
 
 

@@ -39,12 +39,13 @@ def _run(bench: Bench, case: str, protocol: str) -> None:
     names = [name for name in (OURS, "nchan") if bench.has(name)]
     loads: dict[str, Load] = {}
     try:
-        for number in bench.rounds(5, 1):
+        for number in bench.rounds(5 if protocol == "sse" else 3, 1):
             for step in STEPS:
                 for name in rotated(names, number):
                     if name not in loads:
                         loads[name] = ready_load(bench.server(name), protocol, SUBSCRIBERS, lanes=16)
                         measured(bench.server(name), loads[name], rate=50, seconds=0.3, drain=5)
+                    bench.await_quiet()
                     values, problem = _step(bench, name, loads[name], step)
                     bench.say(Sample(case, str(step), name, number, values, problem))
                     if problem:  # its backlog must not weigh on the next step

@@ -46,6 +46,7 @@ def _mission(ours: Missionstream) -> tuple[str, str]:
 
 def _time(bench: Bench, case: str, ours: Missionstream, number: int) -> None:
     mission, cursor = _mission(ours)
+    bench.await_quiet()
     time.sleep(1)
     for step in ("nobody follows", "again at once"):
         with loading(ours, [ours.channel_of(mission, "sse", cursor)], lanes=1) as load:

@@ -41,6 +41,7 @@ def _run(bench: Bench, case: str, protocol: str, other: str, shapes: tuple[Shape
     for number in bench.rounds(3, 1):
         for shape in shapes:
             for name in rotated(names, number):
+                bench.await_quiet()
                 server = bench.server(name)
                 load = ready_load(server, protocol, shape.subscribers, shape.channels, lanes=16)
                 try:

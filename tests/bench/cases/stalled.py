@@ -27,6 +27,7 @@ def run(bench: Bench) -> None:
                 healthy, problem = measured(server, load, **arguments)
                 healthy["peak_mib"] = machine.peak_bytes(server.pid) / (1 << 20)
                 bench.say(Sample(case, "all read", OURS, number, healthy, problem))
+                bench.await_quiet()
                 load.say("stall", n=STALLED)
                 machine.reset_peak(server.pid)
                 values, problem = measured(server, load, **arguments)
