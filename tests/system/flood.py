@@ -201,3 +201,22 @@ async def settle(node: Node, flood: Flood, events: int, watchers: Sequence[Watch
         assert watcher.seen == expected, watcher.name
         assert (watcher.name, watcher.follow.gap_count) == (watcher.name, 0)
     assert await node.findings() == []
+
+
+async def epoch_of(http: ClientSession) -> str:
+    """The epoch of the home workspace."""
+    async with http.get("/api/control/events") as answer:
+        return answer.headers["X-Epoch"]
+
+
+async def whole_log(http: ClientSession) -> list[dict[str, Any]]:
+    """Every event of the home workspace, by pages."""
+    events: list[dict[str, Any]] = []
+    cursor = f"{await epoch_of(http)}:0"
+    while True:
+        async with http.get("/api/control/events", params={"since": cursor}) as answer:
+            page = await answer.json()
+        if not page["events"]:
+            return events
+        events += page["events"]
+        cursor = page["cursor"]

@@ -1,4 +1,4 @@
-"""The eight promises, one by one, each by a test named for it; the kills and cuts of this folder test them harder."""
+"""The promises, one by one, each by a test named for it; the kills and cuts of this folder test them harder."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from missionstream_client import Client, CursorLostError, Draft
 from streams.subscriber import BUDGET_BYTES, PIECE_BYTES
 from tests.conftest import TOKEN, Serving, findings, serving_on
 from tests.system.crowd import Member, crowd
-from tests.system.flood import TIMING
+from tests.system.flood import TIMING, epoch_of, whole_log
 from tests.system.pgproxy import proxied
 from tests.system.wiretap import SocketTap, Tap, until
 
@@ -30,23 +30,6 @@ def _client(serving: Serving) -> Client:
 
 def _drafts(count: int, event_type: str = "x_tick") -> list[Draft]:
     return [Draft(event_type=event_type, content=str(number)) for number in range(count)]
-
-
-async def _epoch(http: ClientSession) -> str:
-    async with http.get("/api/control/events") as answer:
-        return answer.headers["X-Epoch"]
-
-
-async def _whole_log(http: ClientSession) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = []
-    cursor = f"{await _epoch(http)}:0"
-    while True:
-        async with http.get("/api/control/events", params={"since": cursor}) as answer:
-            page = await answer.json()
-        if not page["events"]:
-            return events
-        events += page["events"]
-        cursor = page["cursor"]
 
 
 # 1 gapless
@@ -70,7 +53,7 @@ async def test_promise_1_refused_appends_among_good_ones_leave_no_hole(serving: 
 
     statuses = await asyncio.gather(*(append(number) for number in range(60)))
     assert set(statuses) == {200, 404, 409}
-    log = await _whole_log(http)
+    log = await whole_log(http)
     assert [event["position"] for event in log] == list(range(1, len(log) + 1))
     assert len(log) == 2 + 2 * statuses.count(200)
     for mission_id in missions:
@@ -90,7 +73,7 @@ async def test_promise_2_nobody_hears_of_an_event_before_it_is_committed(
         http = await stack.enter_async_context(ClientSession(serving.url, headers=serving.headers))
         client = await stack.enter_async_context(_client(serving))
         mission = await client.create_mission("durable")
-        epoch = await _epoch(http)
+        epoch = await epoch_of(http)
         tap = await Tap.open(_port(serving), f"?since={epoch}:0")
         socket = await SocketTap.open(http, f"timeline:{mission.id}", {"since_seq": 0})
         await tap.until(lambda block: block.data and block.data.get("position") == 1)
@@ -180,7 +163,7 @@ async def test_promise_4_a_snapshot_and_the_stream_from_it_are_the_log(serving: 
             pairs.append((snapshot, deltas))
         is_over.set()
         await asyncio.gather(*working)
-        log = [event for event in await _whole_log(http) if event["mission_id"] == mission.id]
+        log = [event for event in await whole_log(http) if event["mission_id"] == mission.id]
         for snapshot, deltas in pairs:
             at = snapshot.latest_sequence
             assert [event.sequence for event in deltas] == list(range(at + 1, at + 11))
@@ -203,8 +186,8 @@ async def test_promise_5_every_transport_takes_and_gives_the_same_numbers(
         await client.append(mission.id, _drafts(4))
         await client.append(other.id, _drafts(2))
         await client.append(mission.id, _drafts(3))
-    epoch = await _epoch(http)
-    log = [event for event in await _whole_log(http) if event["mission_id"] == mission.id]
+    epoch = await epoch_of(http)
+    log = [event for event in await whole_log(http) if event["mission_id"] == mission.id]
     expected = [(event["sequence"], event["position"]) for event in log][3:]
     cursor = f"{epoch}:{log[2]['position']}"
     found: dict[str, list[tuple[int, int]]] = {}
@@ -271,7 +254,7 @@ async def _with_a_floor(serving: Serving, connect: dict[str, Any], http: ClientS
     await _remove_through(connect, 2)
     follower = await serving.core.hub.follower(serving.workspace_id)
     await until(_has_floor(follower))
-    return await _epoch(http), 7, kept.id
+    return await epoch_of(http), 7, kept.id
 
 
 async def _remove_through(connect: dict[str, Any], position: int) -> None:
@@ -361,7 +344,7 @@ async def test_promise_6_garbage_for_a_cursor_is_told_and_never_a_fault(
 async def test_promise_6_fresh_resumed_and_reset_are_said(serving: Serving, http: ClientSession) -> None:
     async with _client(serving) as client:
         await client.append((await client.create_mission("said")).id, _drafts(2))
-    epoch = await _epoch(http)
+    epoch = await epoch_of(http)
     said = {}
     for name, query in (("fresh", ""), ("resumed", f"?since={epoch}:1"), ("at head", f"?since={epoch}:3")):
         tap = await Tap.open(_port(serving), query)
@@ -403,120 +386,3 @@ async def test_promise_7_a_slow_reader_holds_its_budget_and_one_flush(serving: S
             await client.append(mission.id, drafts)
             highest = max(highest, connection.transport.get_write_buffer_size())
         assert BUDGET_BYTES < highest < BUDGET_BYTES + max(PIECE_BYTES, batch * (event_bytes + 1_000))
-
-
-# 8 idempotent
-
-
-async def test_promise_8_repeats_across_a_restart_get_the_first_answers_and_do_nothing_twice(
-    connect: dict[str, Any], data_dir: Path
-) -> None:
-    message_id = str(uuid4())
-    events = [{"event_id": f"e{n}", "event_type": "x_tick", "content": str(n)} for n in range(3)]
-    rounds = []
-    for _ in range(2):
-        async with (
-            serving_on(connect, data_dir) as serving,
-            ClientSession(serving.url, headers=serving.headers) as http,
-        ):
-            answers = []
-            for _ in range(2):
-                created = await _post(http, "/api/control/missions", {"title": "once"}, key="create-1")
-                mission_id = created[1]["id"]
-                message = {"content": "say hello", "mission_id": mission_id, "client_message_id": message_id}
-                answers.append(created)
-                answers.append(await _post(http, f"/api/control/missions/{mission_id}/events", {"events": events}))
-                answers.append(await _post(http, "/api/control/message", message))
-            async with _client(serving) as client:
-                await until(_has_status(client, mission_id, "completed"))
-            rounds.append((answers[:3], answers[3:], len(await _whole_log(http))))
-    (first, repeat, length), (after, again, length_after) = rounds
-    assert first == repeat == after == again
-    assert {status for status, _ in first} == {200}
-    assert length == length_after
-
-
-async def _post(http: ClientSession, path: str, body: Any, key: str | None = None) -> tuple[int, Any]:
-    headers = {} if key is None else {"Idempotency-Key": key}
-    async with http.post(path, json=body, headers=headers) as answer:
-        is_json = answer.content_type == "application/json"
-        return answer.status, await (answer.json() if is_json else answer.text())
-
-
-async def test_promise_8_one_key_for_two_intents_is_refused(serving: Serving, http: ClientSession) -> None:
-    assert (await _post(http, "/api/control/missions", {"title": "one"}, key="k"))[0] == 200
-    assert (await _post(http, "/api/control/missions", {"title": "two"}, key="k"))[0] == 422
-    assert len(await _whole_log(http)) == 1
-
-
-_ACTS: dict[str, tuple[str, Any]] = {
-    "create": ("/api/control/missions", {"title": "again"}),
-    "message": ("/api/control/message", {"content": "say hi", "mission_id": "{id}"}),
-    "resume": ("/api/control/missions/{id}/resume", {"skip_message": True}),
-    "status": ("/api/control/missions/{id}/status", {"status": "completed"}),
-    "title": ("/api/control/missions/{id}/title", {"title": "another"}),
-    "parallel": ("/api/control/missions/{id}/parallel", {"content": "say hi"}),
-    "space": ("/api/workspaces", {"name": "a space"}),
-}
-_KEYLESS = pytest.mark.xfail(strict=True, reason="this POST does not look at Idempotency-Key")
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        "create",
-        "message",
-        "resume",
-        "status",
-        "title",
-        "parallel",
-        pytest.param("space", marks=_KEYLESS),
-    ],
-)
-async def test_promise_8_every_post_that_acts_takes_an_idempotency_key(
-    serving: Serving, http: ClientSession, act: str
-) -> None:
-    async with _client(serving) as client:
-        mission = await client.create_mission("act")
-        await client.set_status(mission.id, "failed")
-        path, fields = _ACTS[act]
-        path = path.replace("{id}", mission.id)
-        body = {name: mission.id if value == "{id}" else value for name, value in fields.items()}
-        first = await _post(http, path, body, key="key-1")
-        assert first[0] == 200
-        await until(_is_idle(http))
-        await client.set_status(mission.id, "pending")  # whatever comes between
-        length = len(await _whole_log(http))
-        assert await _post(http, path, body, key="key-1") == first
-        await until(_is_idle(http))
-        assert len(await _whole_log(http)) == length
-
-
-async def test_promise_8_a_repeated_parallel_run_gets_the_first_answer_while_it_runs(
-    serving: Serving, http: ClientSession
-) -> None:
-    async with _client(serving) as client:
-        mission = await client.create_mission("parallel")
-        path = f"/api/control/missions/{mission.id}/parallel"
-        first = await _post(http, path, {"content": "sleep 1"}, key="key-1")
-        assert first[0] == 200
-        assert await _post(http, path, {"content": "sleep 1"}, key="key-1") == first
-        await until(_is_idle(http))
-
-
-@pytest.mark.xfail(strict=True, reason="each repeat makes its own mission before the message's key is looked at")
-async def test_promise_8_one_message_without_a_mission_makes_one_mission(serving: Serving, http: ClientSession) -> None:
-    body = {"content": "say hi", "client_message_id": str(uuid4())}
-    answers = await asyncio.gather(*(_post(http, "/api/control/message", body) for _ in range(6)))
-    assert {status for status, _ in answers} == {200}
-    await until(_is_idle(http))
-    async with http.get("/api/control/missions") as answer:
-        assert len(await answer.json()) == 1
-
-
-def _is_idle(http: ClientSession) -> Callable[[], Any]:
-    async def ask() -> bool:
-        async with http.get("/api/control/running") as answer:
-            return await answer.json() == []
-
-    return ask
