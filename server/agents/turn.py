@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -89,6 +90,16 @@ async def run_turn(
     return outcome
 
 
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Finish the work even when the caller is cancelled meanwhile; the cancellation goes on afterwards."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
 class _Asked(msgspec.Struct, frozen=True):
     params: Any
     reply: Reply
@@ -120,7 +131,7 @@ class _Turn:
         if self._cancel.is_set():
             return TurnOutcome(text="", success=False, reason="cancelled")
         try:
-            process = await spawn(self._launch)
+            process = await self._spawned()
         except AgentFailed as error:
             return TurnOutcome(text="", success=False, reason="failed", error=error.message)
         limits = self._limits
@@ -134,11 +145,22 @@ class _Turn:
         try:
             stalled = await self._wait(talk, pump, process, conversation)
         finally:
-            await asyncio.shield(self._close(talk, pump, process, transport, connection))
+            await _to_the_end(self._close(talk, pump, process, transport, connection))
         if self._questions.broken.done():
             self._questions.broken.result()
         error_text = stalled or self._explain(talk, process, transport)
         return self._outcome(talk, error_text, conversation)
+
+    async def _spawned(self) -> AgentProcess:
+        spawning = asyncio.create_task(spawn(self._launch))
+        try:
+            return await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            with contextlib.suppress(AgentFailed):
+                process = await spawning
+                await process.close(exit_seconds=0, term_seconds=self._limits.term_seconds)
+                process.release()
+            raise
 
     async def _talk(self, conversation: Conversation, prompt: str) -> dict[str, Any]:
         await conversation.open()

@@ -23,6 +23,7 @@ from streams.errors import BadRequest, Conflict, KeyReused, MoveRefused, NotFoun
 from streams.event import Draft, Signal, clean_text
 
 MAX_APPEND = 500
+MAX_TITLE_CHARACTERS = 500
 MAX_MESSAGE_CHARACTERS = 256 << 10
 _MEANT = ("status", "title", "content", "message_id", "whole_mission")
 """The fields of a command that its sender chose; an idempotency key stands for these."""
@@ -103,7 +104,7 @@ async def _create(request: web.Request, body: wire.CreateMission, key: Key | Non
         id=mission_id,
         backend=backend,
         space_id=space_id,
-        title=(body.title or "").strip()[:500] or None,
+        title=_title(body.title) if body.title and body.title.strip() else None,
         agent=body.agent,
         model_override=(body.model_override or "").strip() or None,
         config_profile=body.config_profile,
@@ -236,11 +237,15 @@ async def set_status(request: web.Request) -> web.Response:
 async def set_title(request: web.Request) -> web.Response:
     """POST /api/control/missions/:id/title"""
     body = await read(request, wire.SetTitle)
-    title = body.title.strip()
-    if not title or len(title) > 500:
-        raise BadRequest("a title has 1 to 500 characters")
-    await _execute(request, identity(request), "rename", title=title)
+    await _execute(request, identity(request), "rename", title=_title(body.title))
     return reply({"ok": True})
+
+
+def _title(text: str) -> str:
+    title = text.strip()
+    if not 0 < len(title) <= MAX_TITLE_CHARACTERS:
+        raise BadRequest(f"a title has 1 to {MAX_TITLE_CHARACTERS} characters")
+    return title
 
 
 async def resume_mission(request: web.Request) -> web.Response:

@@ -45,7 +45,7 @@ async def list_missions(request: web.Request) -> web.Response:
     rows = await services.missions.listed(
         who.workspace_id,
         phase=word(request, "status"),
-        limit=number(request, "limit", 50, least=1, most=200),
+        limit=max(1, number(request, "limit", 50, most=200)),
         offset=number(request, "offset", 0),
     )
     return reply([wire.mission_of(row, facts_of(services, row)) for row in rows])

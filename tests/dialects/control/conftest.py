@@ -1,6 +1,5 @@
 """One server for each module of tests, its owner's session, and people of other roles and another workspace."""
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -28,9 +27,6 @@ async def shared(cluster: Cluster) -> AsyncIterator[Serving]:
             serving_on(connect, Path(name), password=PASSWORD, space_roots=(Path(name),)) as server,
         ):
             yield server
-            async with asyncio.timeout(20):
-                while server.core.runs.turns:
-                    await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
