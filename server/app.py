@@ -22,7 +22,7 @@ from server.operations.drain import Drain
 from server.operations.health import ROUTES as OPERATIONS
 from server.operations.housekeeper import Housekeeper
 from server.operations.metrics import Metrics
-from server.operations.requests import request_context
+from server.operations.requests import note_status, request_context
 from server.operations.rights import Rights
 from server.routing import mount
 from server.runs.keeper import RunKeeper
@@ -157,6 +157,7 @@ def application(core: Core) -> web.Application:
     """The HTTP application over running services."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[request_context, control_http])
     app[CORE] = core
+    app.on_response_prepare.append(note_status)
     face = ControlFace()
     mount(app, OPERATIONS, face)
     mount(app, CONTROL, face)

@@ -22,3 +22,10 @@ async def after_sequence(services: Core, workspace_id: UUID, mission_id: UUID, s
     if sequence + 1 < place.first:
         raise CursorGone
     return Cursor(follower.epoch, follower.floor if place.position is None else place.position)
+
+
+async def sequence_of(services: Core, workspace_id: UUID, mission_id: UUID, cursor: Cursor) -> int:
+    """The sequence up to which a reader at this cursor has a mission. Raises CursorLost."""
+    head = await services.log.head(workspace_id)
+    cursor.check(epoch=head.epoch, floor=head.floor, head=head.head)
+    return await services.log.sequence_at(workspace_id, mission_id, cursor.position)

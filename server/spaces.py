@@ -10,6 +10,7 @@ import uuid_utils.compat as uuids
 from server.missions.kinds import NO_SPACE
 from storage import spaces
 from storage.pool import Database
+from storage.rules import Key
 from storage.spaces import SpaceRow
 from streams.errors import NotFound, Unprocessable
 
@@ -29,12 +30,16 @@ class Spaces:
         await spaces.ensure(self._database, workspace_id, NO_SPACE, DEFAULT_NAME)
         return await spaces.listed(self._database, workspace_id)
 
-    async def create(self, workspace_id: UUID, name: str, path: str | None) -> SpaceRow:
-        """Make a space; Unprocessable for a path outside MISSIONSTREAM_SPACE_ROOTS, Conflict for a known name."""
+    async def create(self, workspace_id: UUID, name: str, path: str | None, *, key: Key | None = None) -> SpaceRow:
+        """Make a space; Unprocessable for a path outside MISSIONSTREAM_SPACE_ROOTS, Conflict for a known name.
+
+        The id is made of the idempotency key, if there is one: so a repeat finds the first one's space.
+        """
         if path is not None:
             await asyncio.to_thread(self._check, Path(path))
         await self.listed(workspace_id)
-        return await spaces.create(self._database, workspace_id, uuids.uuid7(), name, path)
+        space_id = uuids.uuid7() if key is None else uuids.uuid5(workspace_id, f"{key.scope}:{key.key}")
+        return await spaces.create(self._database, workspace_id, space_id, name, path)
 
     def _check(self, path: Path) -> None:
         resolved = path.resolve()

@@ -104,6 +104,14 @@ class Log:
         async with self._database.reading() as connection:
             return Place(*await connection.fetchrow(queries.events.place, workspace_id, mission_id, sequence))
 
+    async def sequence_at(self, workspace_id: UUID, mission_id: UUID, position: int) -> int:
+        """The sequence of a mission's last event at or below a position of its workspace; 0 if there is none."""
+        async with self._database.reading() as connection:
+            found: int | None = await connection.fetchval(
+                queries.events.sequence_at, workspace_id, mission_id, position
+            )
+        return found or 0
+
     async def page(self, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
         """A page of a mission's events, ascending."""
         async with self._database.reading() as connection:

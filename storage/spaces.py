@@ -9,7 +9,7 @@ import asyncpg
 
 from storage.pool import Database
 from storage.queries import queries
-from streams.errors import Conflict
+from streams.errors import Conflict, KeyReused
 
 
 class SpaceRow(NamedTuple):
@@ -35,12 +35,17 @@ async def one(database: Database, workspace_id: UUID, space_id: UUID) -> SpaceRo
 
 
 async def create(database: Database, workspace_id: UUID, space_id: UUID, name: str, path: str | None) -> SpaceRow:
-    """Make a space; Conflict for a name that exists."""
+    """Make a space, or give the one that has this id already; Conflict for a name, KeyReused for an id, of another."""
     try:
         async with database.reading() as connection:
             row = await connection.fetchrow(queries.spaces.create, workspace_id, space_id, name, path)
     except asyncpg.UniqueViolationError:
-        raise Conflict(f"there is a space {name} already") from None
+        known = await one(database, workspace_id, space_id)
+        if known is None:
+            raise Conflict(f"there is a space {name} already") from None
+        if (known.name, known.path) != (name, path):
+            raise KeyReused from None
+        return known
     return SpaceRow(*row)
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 BUDGET_BYTES = 64 << 10
 PIECE_BYTES = 64 << 10
+MAX_FLUSH_BYTES = 256 << 10
+"""A larger flush is read in pieces, so that a slow reader holds its budget and no more than this."""
 STALL_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = (0.005, 0.25)
 log = structlog.get_logger()
@@ -158,8 +160,8 @@ class Subscriber:
         self.on_detach: Callable[[Subscriber], None] | None = None
 
     def push(self, buffer: Buffer, cursor: int) -> None:
-        """Write, and move the cursor; above its budget the subscriber falls behind instead."""
-        if self.connection.is_over_budget:
+        """Write, and move the cursor. Above its budget, or before a flush as large as that, it falls behind instead."""
+        if self.connection.is_over_budget or len(buffer.bare) > MAX_FLUSH_BYTES:
             self.fall_behind()
             return
         self.cursor = cursor

@@ -14,7 +14,13 @@ from server.core import core
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "/api/health"})
 _CLIENT_LEFT = 499
+_STATUS = web.RequestKey("status", int)
 log = structlog.get_logger()
+
+
+async def note_status(request: web.Request, response: web.StreamResponse) -> None:
+    """Remember what a stream was answered with; for the application's on_response_prepare."""
+    request[_STATUS] = response.status
 
 
 def _mission(request: web.Request) -> str | None:
@@ -39,7 +45,7 @@ async def request_context(
             status = error.status
             raise
         except asyncio.CancelledError:
-            status = _CLIENT_LEFT
+            status = request.get(_STATUS, _CLIENT_LEFT)  # of a stream that was answered before its client left
             raise
         finally:
             route = request.match_info.route.resource

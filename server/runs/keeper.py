@@ -27,6 +27,7 @@ from streams.hub import Hub
 
 LEASE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
 _RESTARTED = "The server was restarted while the agent was working"
 log = structlog.get_logger()
 
@@ -98,7 +99,11 @@ class RunKeeper:
         tasks = [turn.task for turn in self.turns.values() if turn.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, unfinished = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+            for task in unfinished:  # the database is away; the next start finds these runs by their leases
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self) -> None:
         while True:
@@ -181,11 +186,12 @@ class RunKeeper:
         turn.actor = f"agent:{facts.backend}"
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
         try:
+            space = await patiently(lambda: self._spaces.directory(turn.workspace_id, facts.space_id))
             launch = profiles.launch_for(
                 facts.backend,
                 self._environment,
                 run_id=str(turn.run_id),
-                space=await self._spaces.directory(turn.workspace_id, facts.space_id),
+                space=space,
                 home=self._spaces.home(turn.mission_id),
                 model=facts.model_override,
             )

@@ -78,6 +78,10 @@ SELECT s.head,
        (SELECT position FROM events WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3) AS position
   FROM streams AS s WHERE s.workspace_id = $1 AND s.id = $2;
 
+-- name: sequence_at
+-- The sequence of a stream's ($2 of workspace $1) last event at or below a position ($3); 0 if there is none.
+SELECT first_sequence_after($1, $2, $3) - 1;
+
 -- name: upward
 -- A page of one stream ($2 of workspace $1): sequences above $3, of types $4 (null: all), at most $5, skipping $6.
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,

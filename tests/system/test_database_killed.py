@@ -147,7 +147,6 @@ async def test_without_its_database_the_server_refuses_writes_and_keeps_its_stre
         await tap.close()
 
 
-@pytest.mark.xfail(strict=True, reason="a turn that is cut off waits for the database, however long that takes")
 async def test_a_server_without_its_database_still_ends_when_told_to(outside: Outside) -> None:
     node = outside.node
     [mission_id] = await missions_of(node, 1)
@@ -169,7 +168,6 @@ async def test_a_server_without_its_database_still_ends_when_told_to(outside: Ou
         await until(lambda: _is_interrupted(http, mission_id))
 
 
-@pytest.mark.xfail(strict=True, reason="the run keeper takes a lost database for a fault of the mission's space")
 async def test_a_turn_that_begins_while_the_database_is_away_waits_for_it(
     serving: Serving, http: ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

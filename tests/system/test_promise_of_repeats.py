@@ -76,7 +76,6 @@ _ACTS: dict[str, tuple[str, Any]] = {
     "parallel": ("/api/control/missions/{id}/parallel", {"content": "say hi"}),
     "space": ("/api/workspaces", {"name": "a space"}),
 }
-_KEYLESS = pytest.mark.xfail(strict=True, reason="this POST does not look at Idempotency-Key")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ _KEYLESS = pytest.mark.xfail(strict=True, reason="this POST does not look at Ide
         "status",
         "title",
         "parallel",
-        pytest.param("space", marks=_KEYLESS),
+        "space",
     ],
 )
 async def test_promise_8_every_post_that_acts_takes_an_idempotency_key(
@@ -122,7 +121,6 @@ async def test_promise_8_a_repeated_parallel_run_gets_the_first_answer_while_it_
         await until(_is_idle(http))
 
 
-@pytest.mark.xfail(strict=True, reason="each repeat makes its own mission before the message's key is looked at")
 async def test_promise_8_one_message_without_a_mission_makes_one_mission(serving: Serving, http: ClientSession) -> None:
     body = {"content": "say hi", "client_message_id": str(uuid4())}
     answers = await asyncio.gather(*(_post(http, "/api/control/message", body) for _ in range(6)))

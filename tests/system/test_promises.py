@@ -357,7 +357,6 @@ async def test_promise_6_fresh_resumed_and_reset_are_said(serving: Serving, http
     }
 
 
-@pytest.mark.xfail(strict=True, reason="a stream that its client leaves is counted as status 500")
 async def test_a_stream_that_its_client_left_is_counted_as_served(serving: Serving, http: ClientSession) -> None:
     tap = await Tap.open(_port(serving))
     await tap.event("status")

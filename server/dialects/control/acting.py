@@ -1,6 +1,5 @@
 """Control's writes: each decodes, executes one command or appends, and answers."""
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,12 +14,13 @@ from server.body import identity, read
 from server.core import Core, core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import raw, reply
+from server.dialects.control.keys import key_of
 from server.dialects.control.reading import facts_of, full_mission
 from server.missions.control import KIND, LIFECYCLE, Create
 from server.missions.kinds import NO_SPACE, command
 from storage.rules import Key, Outcome
 from streams.errors import BadRequest, Conflict, KeyReused, MoveRefused, NotFound, Unprocessable
-from streams.event import Draft, Signal, clean_text
+from streams.event import Draft, Signal
 
 MAX_APPEND = 500
 MAX_TITLE_CHARACTERS = 500
@@ -29,17 +29,6 @@ _MEANT = ("status", "title", "content", "message_id", "whole_mission")
 """The fields of a command that its sender chose; an idempotency key stands for these."""
 OUTSIDE_TYPES = frozenset({"assistant_message", "thinking", "tool_call", "tool_result", "error"})
 _RESUME_TEXT = "You were interrupted. Look at what is done already, then go on without repeating it."
-
-
-def _key(request: web.Request, scope: str, content: Any, key: str | None = None) -> Key | None:
-    text = key if key is not None else request.headers.get("Idempotency-Key")
-    if text is None:
-        return None
-    if not 0 < len(text) <= 255 or clean_text(text) != text:
-        raise BadRequest("an Idempotency-Key has 1 to 255 characters")
-    who = principal(request)
-    fingerprint = hashlib.sha256(msgspec.json.encode(content)).hexdigest()
-    return Key(f"{scope}:{who.user_id}", text, fingerprint)
 
 
 async def _execute(
@@ -57,7 +46,7 @@ async def _execute(
     wish = command(services.kinds[row.kind], verb, **fields, by=str(who.user_id))
     if key is None:
         meant = {name: fields[name] for name in _MEANT if name in fields}
-        key = _key(request, f"control.{verb}:{mission_id}", meant)
+        key = key_of(request, f"control.{verb}:{mission_id}", meant)
     return await services.writers.execute(who.workspace_id, mission_id, row.kind, wish, answer=answer, key=key)
 
 
@@ -85,7 +74,7 @@ def _shown(services: Core, kind: str) -> Callable[[Any], Any]:
 async def create_mission(request: web.Request) -> web.Response:
     """POST /api/control/missions: pending, and from now on the user's current one."""
     body = await read(request, wire.CreateMission, is_optional=True)
-    outcome = await _create(request, body, _key(request, "control.create", body))
+    outcome = await _create(request, body, key_of(request, "control.create", body))
     return raw(outcome.answer.encode())
 
 
@@ -131,7 +120,7 @@ async def send_message(request: web.Request) -> web.Response:
     """POST /api/control/message: to the named mission, else the current one, else a new one."""
     body = await read(request, wire.SendMessage)
     content = _content(body.content)
-    mission_id = body.mission_id or await _current_or_new(request)
+    mission_id = body.mission_id or await _current_or_new(request, body.client_message_id)
     return await _send(request, mission_id, content, body)
 
 
@@ -142,9 +131,9 @@ async def _send(
     message_id = str(body.client_message_id or uuids.uuid7())
     key = None
     if body.client_message_id is not None:
-        key = _key(request, "control.message", {"content": content, "mission": body.mission_id}, message_id)
+        key = key_of(request, "control.message", {"content": content, "mission": body.mission_id}, message_id)
     elif "Idempotency-Key" in request.headers:
-        key = _key(request, "control.message", {"content": content, "mission": body.mission_id})
+        key = key_of(request, "control.message", {"content": content, "mission": body.mission_id})
     with services.runs.slot() as has_slot:
         outcome = await _execute(
             request,
@@ -177,7 +166,7 @@ def _content(text: str) -> str:
     return content
 
 
-async def _current_or_new(request: web.Request) -> UUID:
+async def _current_or_new(request: web.Request, message_id: UUID | None) -> UUID:
     services, who = core(request), principal(request)
     current = await services.missions.current(who.workspace_id, who.user_id)
     if current is not None:
@@ -185,7 +174,9 @@ async def _current_or_new(request: web.Request) -> UUID:
             return (await services.missions.get(who.workspace_id, current)).id
         except NotFound:
             pass
-    made = await _create(request, wire.CreateMission())
+    # repeats of one message that come together make one mission
+    key = key_of(request, "control.message.mission", {}, None if message_id is None else str(message_id))
+    made = await _create(request, wire.CreateMission(), key)
     return UUID(msgspec.json.decode(made.answer)["id"])
 
 
@@ -260,7 +251,7 @@ async def resume_mission(request: web.Request) -> web.Response:
                 mission_id,
                 "resume",
                 answer=_shown(services, KIND),
-                key=_key(request, "control.resume", {"mission": str(mission_id)}),
+                key=key_of(request, "control.resume", {"mission": str(mission_id)}),
                 run_id=uuids.uuid7(),
                 message_id=str(uuids.uuid7()),
                 has_slot=has_slot,

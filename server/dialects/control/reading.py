@@ -8,7 +8,7 @@ from aiohttp import web
 
 from server.body import identity, number, seconds, word
 from server.core import Core, core, principal
-from server.cursors import after_sequence
+from server.cursors import after_sequence, sequence_of
 from server.dialects.control import wire
 from server.dialects.control.answers import reply
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
@@ -80,7 +80,9 @@ async def mission_events(request: web.Request) -> web.Response:
     is_latest = request.query.get("latest") in ("true", "1")
     before = number(request, "before_seq", 0) if request.query.get("before_seq") else None
     since = number(request, "since_seq", 0)
-    if since and before is None and not is_latest and since < row.head:
+    if cursor := request.query.get("since"):
+        since = await sequence_of(services, who.workspace_id, row.id, Cursor.parse(cursor))
+    elif since and before is None and not is_latest and since < row.head:
         await after_sequence(services, who.workspace_id, row.id, since)  # refuses what retention has removed
     wanted = Slice(
         since=since,

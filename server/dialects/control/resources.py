@@ -11,6 +11,7 @@ from server.core import core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import reply
 from server.dialects.control.errors import text
+from server.dialects.control.keys import key_of
 from streams.errors import BadRequest, NotFound
 
 
@@ -52,7 +53,8 @@ async def create_space(request: web.Request) -> web.Response:
     name = body.name.strip()
     if not 0 < len(name) <= 100:
         raise BadRequest("a workspace's name has 1 to 100 characters")
-    row = await services.spaces.create(who.workspace_id, name, body.path)
+    key = key_of(request, "control.space", body)
+    row = await services.spaces.create(who.workspace_id, name, body.path, key=key)
     return reply(wire.space(row, str(services.spaces.path(who.workspace_id, row))))
 
 
