@@ -1,6 +1,6 @@
 """Control's URL table."""
 
-from server.dialects.control import acting, reading, resources
+from server.dialects.control import appending, messages, missions, reading, resources
 from server.dialects.control.streaming import stream
 from server.routing import PUBLIC, Route
 
@@ -10,33 +10,33 @@ ROUTES = (
     Route("GET", "/api/health", resources.health, PUBLIC),
     Route("POST", "/api/auth/login", resources.login, PUBLIC),
     # missions
-    Route("POST", MISSIONS, acting.create_mission, "missions:create"),
+    Route("POST", MISSIONS, missions.create_mission, "missions:create"),
     Route("GET", MISSIONS, reading.list_missions, "missions:view"),
     Route("GET", f"{MISSIONS}/current", reading.current_mission, "missions:view"),
-    Route("POST", f"{MISSIONS}/cleanup", acting.cleanup, "missions:create"),
+    Route("POST", f"{MISSIONS}/cleanup", missions.cleanup, "missions:create"),
     Route("GET", MISSIONS + "/{id}", reading.get_mission, "missions:view"),
-    Route("DELETE", MISSIONS + "/{id}", acting.delete_mission, "missions:create"),
-    Route("POST", MISSIONS + "/{id}/load", acting.load_mission, "missions:view"),
-    Route("POST", MISSIONS + "/{id}/cancel", acting.cancel_mission, "missions:create"),
-    Route("POST", MISSIONS + "/{id}/status", acting.set_status, "missions:create"),
-    Route("POST", MISSIONS + "/{id}/title", acting.set_title, "missions:create"),
-    Route("POST", MISSIONS + "/{id}/resume", acting.resume_mission, "missions:create"),
-    Route("POST", MISSIONS + "/{id}/parallel", acting.run_parallel, "missions:create"),
+    Route("DELETE", MISSIONS + "/{id}", missions.delete_mission, "missions:create"),
+    Route("POST", MISSIONS + "/{id}/load", missions.load_mission, "missions:view"),
+    Route("POST", MISSIONS + "/{id}/cancel", missions.cancel_mission, "missions:create"),
+    Route("POST", MISSIONS + "/{id}/status", missions.set_status, "missions:create"),
+    Route("POST", MISSIONS + "/{id}/title", missions.set_title, "missions:create"),
+    Route("POST", MISSIONS + "/{id}/resume", missions.resume_mission, "missions:create"),
+    Route("POST", MISSIONS + "/{id}/parallel", messages.run_parallel, "missions:create"),
     Route("GET", MISSIONS + "/{id}/tree", reading.tree, "missions:view"),
     # events
     Route("GET", MISSIONS + "/{id}/events", reading.mission_events, "missions:view"),
-    Route("POST", MISSIONS + "/{id}/events", acting.append_events, "missions:append"),
+    Route("POST", MISSIONS + "/{id}/events", appending.append_events, "missions:append"),
     Route("GET", MISSIONS + "/{id}/snapshot", reading.snapshot, "missions:view"),
     Route("GET", "/api/control/events", reading.workspace_events, "stream:view"),
     Route("GET", "/api/control/stream", stream, "stream:view"),
     # turns
-    Route("POST", "/api/control/message", acting.send_message, "missions:create"),
-    Route("POST", "/api/control/cancel", acting.cancel_current, "missions:create"),
-    Route("POST", "/api/control/tool_result", acting.tool_result, "agents:answer"),
+    Route("POST", "/api/control/message", messages.send_message, "missions:create"),
+    Route("POST", "/api/control/cancel", missions.cancel_current, "missions:create"),
+    Route("POST", "/api/control/tool_result", appending.tool_result, "agents:answer"),
     Route("GET", "/api/control/running", reading.list_running, "missions:view"),
     Route("GET", "/api/control/queue", reading.list_queue, "missions:view"),
-    Route("DELETE", "/api/control/queue", acting.clear_queue, "missions:create"),
-    Route("DELETE", "/api/control/queue/{id}", acting.remove_queued, "missions:create"),
+    Route("DELETE", "/api/control/queue", messages.clear_queue, "missions:create"),
+    Route("DELETE", "/api/control/queue/{id}", messages.remove_queued, "missions:create"),
     Route("GET", "/api/control/progress", reading.progress, "missions:view"),
     Route("GET", "/api/control/parallel/config", reading.parallel_config, "missions:view"),
     # spaces and backends

@@ -229,7 +229,7 @@ class TestSnapshot:
         [delta] = [signal for signal in body["signals"] if signal["event_type"] == "text_delta"]
         assert "so far".startswith(delta["content"])
         assert delta["mission_id"] == made
-        assert 0 < delta["after"] <= body["latest_sequence"]
+        assert delta["after"] > 0  # it may be younger than the reading: the database is read first, then the signals
         assert not any(row["event_type"] == "text_delta" for row in body["events"])
         await post(owner, f"{MISSIONS}/{made}/cancel")
         await until_status(owner, made, "interrupted")
