@@ -95,7 +95,10 @@ class Bench:
         self.console.print(f"{sample.case} · {sample.step} · {sample.server} #{sample.round + 1}: {values}{problem}")
 
 
-_TOLD = ("deliveries_per_second", "cpu_us", "p99_ms", "client", "others")
+_TOLD = (
+    "deliveries_per_second", "events_per_second", "connects_per_second", "seconds_until_all_live", "kib_per_connection",
+    "cpu_us", "p50_ms", "p99_ms", "rate_kept", "growth_mib", "subscribers_left", "statements", "client", "others",
+)  # fmt: skip
 
 
 def measured(server: Running, load: Load, **arguments: Any) -> tuple[Values, str]:

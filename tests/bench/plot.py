@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.bench import OURS
-from tests.bench.cases.append import GROUPED, SINGLE, WRITERS
+from tests.bench.cases.append import GROUPED, SINGLE, WRITERS, step_of
 from tests.bench.cases.fanout import MAX_P99_MS, STEPS
 from tests.bench.cases.saturation import SHAPES
 from tests.bench.record import Results, short
@@ -30,7 +30,7 @@ def draw(results: Results, path: Path) -> None:
         panels[1][0], results, "saturation-sse", shapes, (OURS, "aiohttp_sse"), "deliveries_per_cpu_second",
         "deliveries per CPU second, saturated",
     )  # fmt: skip
-    writers = [f"{count} writers" for count in WRITERS]
+    writers = [step_of(count) for count in WRITERS]
     _bars(panels[1][1], results, "append", writers, (GROUPED, SINGLE), "events_per_second", "durable events per second")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,8 @@ def _bars(
             axes.annotate(short(found.middle), (at, found.middle), ha="center", va="bottom", fontsize=7)
     axes.set_title(title, fontsize=10)
     axes.set_yscale("log")
+    axes.set_ylim(top=axes.get_ylim()[1] * 3)  # room for the legend
     axes.set_xticks(range(len(steps)), [step.replace(", ", "\n") for step in steps], fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper right", ncols=2)

@@ -1,6 +1,7 @@
 """Durable events per second through the group-committing writer, beside one transaction per event; no HTTP."""
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -9,6 +10,7 @@ from time import perf_counter
 from typing import NamedTuple
 from uuid import UUID
 
+import structlog
 import uuid_utils.compat as uuids
 import uvloop
 
@@ -43,12 +45,19 @@ class Log(NamedTuple):
 
 def run(bench: Bench) -> None:
     """Every writer appends one event after another to a mission of its own."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     uvloop.run(_run(bench))
-    for beside in ("", f" beside {COMMANDERS} commanders"):
-        step = f"{WRITERS[-1]} writers{beside}"
+    for commanders in (0, COMMANDERS):
+        step = step_of(WRITERS[-1], commanders)
         ratio = bench.results.ratio("append", step, GROUPED, SINGLE, "events_per_second")
         wanted = f"{step}: at least {LEAST_GAIN:.0f}x one transaction per event"
         bench.results.judge("append", wanted, ratio, at_least(LEAST_GAIN))
+
+
+def step_of(writers: int, commanders: int = 0) -> str:
+    """What a step of this case is called."""
+    alone = "1 writer" if writers == 1 else f"{writers} writers"
+    return f"{alone} beside {commanders} commanders" if commanders else alone
 
 
 async def _run(bench: Bench) -> None:
@@ -60,8 +69,7 @@ async def _run(bench: Bench) -> None:
                     for name, append in ((GROUPED, _grouped(log)), (SINGLE, _single(log))):
                         await asyncio.to_thread(bench.await_quiet)
                         values = await _measure(append, log, count, commanders, bench.seconds(2.0, 1.0))
-                        step = f"{count} writers" + (f" beside {commanders} commanders" if commanders else "")
-                        bench.say(Sample("append", step, name, number, values))
+                        bench.say(Sample("append", step_of(count, commanders), name, number, values))
 
 
 @asynccontextmanager
