@@ -36,7 +36,7 @@ class Bench:
         self.peers = peers()
         self._stack = ExitStack()
         self._running: dict[str, Running] = {}
-        self._patience = 10.0 if is_quick else 120.0
+        self._patience = 5.0 if is_quick else 120.0
         for name, peer in self.peers.items():
             if (reason := peer.missing()) is not None:
                 self.note(f"{name} is not measured: {reason}")

@@ -62,7 +62,7 @@ def churn(bench: Bench) -> None:
     with bench.fresh(OURS) as server:
         ours = cast(Missionstream, server)
         for number, (protocol, how) in enumerate(rounds):
-            count = CHURN if not bench.is_quick else CHURN // 4
+            count = CHURN if not bench.is_quick else CHURN // 10
             with loading(server, [server.channel(protocol)]) as load:
                 opened = load.connect(server, protocol, count)
                 peak = ours.metric("missionstream_subscribers")

@@ -57,8 +57,15 @@ def _run(bench: Bench, case: str, protocol: str) -> None:
 
 
 def _step(bench: Bench, name: str, load: Load, step: Step) -> tuple[Values, str]:
-    seconds = bench.seconds(3.0, 1.5)
-    return measured(bench.server(name), load, rate=step.rate, batch=step.batch, seconds=seconds, drain=DRAIN_SECONDS)
+    seconds = bench.seconds(3.0, 1.0)
+    return measured(
+        bench.server(name),
+        load,
+        rate=step.rate,
+        batch=step.batch,
+        seconds=seconds,
+        drain=bench.seconds(DRAIN_SECONDS, 2.0),
+    )
 
 
 def _judge(bench: Bench, case: str) -> None:

@@ -20,7 +20,7 @@ def run(bench: Bench) -> None:
     with bench.fresh(OURS) as server:
         ours = cast(Missionstream, server)
         missions = {size: _filled(ours, size) for size in (LITTLE, long)}
-        for number in bench.rounds(3, 2):
+        for number in bench.rounds(3, 1):
             for size, mission in missions.items():
                 for step, path in _paths(size).items():
                     _measure(bench, ours, Sample(case, step, f"{size:,} events", number, {}), mission, path)
