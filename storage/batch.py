@@ -95,11 +95,11 @@ class Batch:
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         workspace_id, parts = self.workspace_id, self.parts
-        if keys := [part.key for part in parts if isinstance(part, Execute) and part.key]:
-            self._answers = await statements.answers(connection, workspace_id, keys)
         wanted = {stream for part in parts for stream in part.streams(workspace_id)}
         self._heads = await statements.lock(connection, workspace_id, wanted)
         # from here on every reading is a statement of its own, after the locks: no other writer can make it old
+        if keys := [part.key for part in parts if isinstance(part, Execute) and part.key]:
+            self._answers = await statements.answers(connection, workspace_id, keys)
         if asked := list(self._dedupes()):
             self._known = await statements.known_events(connection, workspace_id, asked, self._at)
         if missing := list(self._uncached()):

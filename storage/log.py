@@ -69,7 +69,7 @@ class Log:
 
     async def heads(self, workspace_ids: Iterable[UUID]) -> dict[UUID, Head]:
         """The same for all followed workspaces, in one statement."""
-        async with self._database.reading() as connection:
+        async with self._database.watching() as connection:
             rows = await connection.fetch(queries.events.heads, list(workspace_ids))
         return {row["id"]: Head(row["epoch"], row["floor"], row["head"], row["rights_version"]) for row in rows}
 

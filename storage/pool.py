@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -27,18 +27,29 @@ _LOST = (
 )
 
 
+_OVERLOADED = (
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether the connection, or the server behind it, is gone (and not the statement at fault)."""
     # asyncpg's complaint about an argument is both an InterfaceError and a ValueError
     return isinstance(error, _LOST) and not isinstance(error, ValueError)
 
 
+COMMAND_SECONDS = 40.0
+"""Above the server's own time-outs: an answer that is later than this comes from a connection that is lost."""
 _WRITER_SETTINGS = {
     "application_name": "missionstream writer",
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": "10s",
     "statement_timeout": "30s",
 }
+_WATCHER_SETTINGS = {"application_name": "missionstream watcher", "statement_timeout": "2s"}
 _READER_SETTINGS = {
     "application_name": "missionstream reader",
     "statement_timeout": "30s",
@@ -63,12 +74,14 @@ class Database:
         self._sizes = {"writer": writers, "reader": readers}
         self._writers: asyncpg.Pool | None = None
         self._readers: asyncpg.Pool | None = None
+        self._watchers: asyncpg.Pool | None = None
 
     async def open(self) -> None:
         """Make the pools; raise Unavailable when the database cannot be reached."""
         try:
             self._writers = await self._pool(_WRITER_SETTINGS, self._sizes["writer"])
             self._readers = await self._pool(_READER_SETTINGS, self._sizes["reader"])
+            self._watchers = await self._pool(_WATCHER_SETTINGS, 1)
         except FAILURES as error:
             raise Unavailable(f"the database cannot be reached: {error}") from error
 
@@ -81,11 +94,12 @@ class Database:
             server_settings=settings,
             max_inactive_connection_lifetime=60.0,
             timeout=10,
+            command_timeout=COMMAND_SECONDS,
         )
 
     async def close(self) -> None:
         """Give connections five seconds to come home, then cut them."""
-        for pool in (self._writers, self._readers):
+        for pool in (self._writers, self._readers, self._watchers):
             if pool is not None:
                 try:
                     async with asyncio.timeout(5):
@@ -100,17 +114,27 @@ class Database:
         async with self._writers.acquire(timeout=5) as connection:
             yield connection
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[asyncpg.Connection]:
+    def reading(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """A connection for everything else; a lost one raises Unavailable."""
         assert self._readers is not None
+        return self._from(self._readers, 5)
+
+    def watching(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """The connection that is kept for looking at heads, however busy the others are."""
+        assert self._watchers is not None
+        return self._from(self._watchers, 2)
+
+    @asynccontextmanager
+    async def _from(self, pool: asyncpg.Pool, seconds: float) -> AsyncIterator[asyncpg.Connection]:
         try:
-            async with self._readers.acquire(timeout=5) as connection:
+            async with pool.acquire(timeout=seconds) as connection:
                 yield connection
         except FAILURES as error:
-            if not is_lost(error):
-                raise
-            raise Unavailable("the database cannot be reached right now; repeat later") from error
+            if is_lost(error):
+                raise Unavailable("the database cannot be reached right now; repeat later") from error
+            if isinstance(error, _OVERLOADED):
+                raise Unavailable("the database is too busy for this right now; repeat later") from error
+            raise
 
     async def ping(self) -> None:
         """Raise Unavailable unless the database answers."""

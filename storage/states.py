@@ -16,7 +16,7 @@ class Versioned(NamedTuple):
 class StateCache:
     """The recently used states, so that a command's cost does not grow with its mission. GETs never read it."""
 
-    def __init__(self, size: int = 10_000) -> None:
+    def __init__(self, size: int = 2_000) -> None:
         self._size = size
         self._states: OrderedDict[tuple[UUID, UUID], Versioned] = OrderedDict()
 

@@ -15,13 +15,14 @@ from storage.pool import FAILURES, Database, is_lost
 from storage.rules import Appended, Command, Key, Kinds, Outcome
 from storage.statements import is_in_progress
 from storage.states import StateCache
-from streams.errors import MissionstreamError, OutcomeUnknown, Unavailable, Unprocessable
+from streams.errors import MissionstreamError, NotFound, OutcomeUnknown, Unavailable, Unprocessable
 from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
 
 MAX_BATCH_EVENTS = 1_000
 MAX_BATCH_BYTES = 4 << 20
 MAX_QUEUE_BYTES = 16 << 20
 PATIENCE_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 
 Publish = Callable[[UUID, Sequence[Event]], None]
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Writer:
         self._publish = publish
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
+        self._committing: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
         self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
 
@@ -68,14 +70,20 @@ class Writer:
     def is_idle(self) -> bool:
         return self._task is None or self._task.done()
 
-    async def drain(self) -> None:
-        """Wait until everything queued has its outcome."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything queued has its outcome; after `seconds` those who still wait get OutcomeUnknown."""
+        if self._task is None:
+            return
+        _, unfinished = await asyncio.wait({self._task}, timeout=seconds)
+        if unfinished:
+            log.warning("writer.cut_short", workspace_id=str(self._workspace_id))
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            _fail([*self._committing, *self._queue], OutcomeUnknown(), TimeoutError())
 
     async def _run(self) -> None:
         while self._queue:
-            batch = self._take()
+            batch = self._committing = self._take()
             try:
                 await self._commit(batch)
             except Exception as error:  # a defect; its callers must not wait for ever
@@ -95,7 +103,7 @@ class Writer:
             self._queued_bytes -= head.bytes
         return batch
 
-    async def _commit(self, waiting: list[_Waiting]) -> None:
+    async def _commit(self, waiting: list[_Waiting], *, is_second_try: bool = False) -> None:
         batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache)
         started = asyncio.get_running_loop().time()
         try:
@@ -103,6 +111,8 @@ class Writer:
         except FAILURES as error:
             if is_lost(error):
                 _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
+            elif isinstance(error, asyncpg.UniqueViolationError) and not is_second_try and len(waiting) == 1:
+                await self._commit(waiting, is_second_try=True)  # another process was quicker: its answer is there now
             else:
                 await self._one_by_one(waiting, error)
             return
@@ -111,10 +121,16 @@ class Writer:
             return
         batch.committed()
         if batch.events:
-            self._publish(self._workspace_id, batch.events)
-            self.on_batch(len(batch.events), asyncio.get_running_loop().time() - started)
+            self._tell(batch.events, asyncio.get_running_loop().time() - started)
         for waiter, result in zip(waiting, batch.results, strict=True):
             _settle(waiter, result)
+
+    def _tell(self, events: Sequence[Event], seconds: float) -> None:
+        try:
+            self._publish(self._workspace_id, events)
+            self.on_batch(len(events), seconds)
+        except Exception:  # they are stored: nothing that happens now may be told as a failure of the append
+            log.exception("writer.publish_failed", workspace_id=str(self._workspace_id))
 
     async def _one_by_one(self, waiting: list[_Waiting], error: BaseException) -> None:
         if len(waiting) > 1:
@@ -126,25 +142,35 @@ class Writer:
 
     async def _transact(self, batch: Batch) -> bool:
         """Apply the batch; False when its COMMIT was cut off and the transaction turned out to be aborted."""
-        async with self._database.writing() as connection:
-            await connection.execute("BEGIN")
-            try:
-                await batch.apply(connection)
-            except BaseException:
-                with suppress(*FAILURES):
-                    await connection.execute("ROLLBACK")
-                raise
-            try:
-                await connection.execute("COMMIT")
-            except FAILURES as error:
-                if not is_lost(error):
+        is_committed = False
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute("BEGIN")
+                try:
+                    await batch.apply(connection)
+                except BaseException:
+                    with suppress(*FAILURES):
+                        await connection.execute("ROLLBACK")
                     raise
-                if batch.xact_id is None:
-                    return True  # nothing was written
-                log.warning("writer.commit_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
-            else:
-                return True
-        return await self._look_up(batch, batch.xact_id)
+                is_committed = await self._committed(connection, batch)
+        except FAILURES as error:
+            if not is_committed:
+                raise
+            log.warning("writer.release_failed", error=repr(error))  # the pool's trouble, not the transaction's
+        return is_committed or await self._look_up(batch, batch.xact_id or "0")
+
+    async def _committed(self, connection: asyncpg.Connection, batch: Batch) -> bool:
+        """COMMIT; False when the connection was lost in it, so that its outcome has to be looked up."""
+        try:
+            await connection.execute("COMMIT")
+        except FAILURES as error:
+            if not is_lost(error):
+                raise
+            if batch.xact_id is None:
+                return True  # nothing was written
+            log.warning("writer.commit_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
+            return False
+        return True
 
     async def _look_up(self, batch: Batch, xact_id: str) -> bool:
         """Ask until the database says whether the batch was stored; meanwhile nothing else is appended."""
@@ -199,7 +225,8 @@ class Writers:
         five seconds; never when `is_patient`). A cancelled caller cancels only its own waiting.
         """
         part = Execute(stream_id=mission_id, kind=kind, command=command, answer=answer, key=key)
-        result = await self._wait(self._submit(workspace_id, part, events=4, size=4_096), is_patient)
+        size = 1_024 + len(repr(command))
+        result = await self._wait(self._submit(workspace_id, part, events=4, size=size), is_patient)
         assert isinstance(result, Outcome)
         return result
 
@@ -211,6 +238,8 @@ class Writers:
         Raises Unprocessable for a state event or an oversized draft, KeyReused for a known key with other content,
         NotFound, Unavailable (nothing was stored), OutcomeUnknown as `execute` does.
         """
+        if stream_id == workspace_id:
+            raise NotFound(f"Mission {stream_id} not found")
         clean, size = _checked(drafts, self._state_events)
         part = Record(stream_id=stream_id, drafts=clean)
         result = await self._wait(self._submit(workspace_id, part, events=len(clean), size=size), is_patient)
@@ -241,9 +270,9 @@ class Writers:
             raise OutcomeUnknown from None
 
     async def close(self) -> None:
-        """Take nothing more, then wait for what was taken."""
+        """Take nothing more, then wait for what was taken, up to five seconds."""
         self._closed = True
-        await asyncio.gather(*(writer.drain() for writer in self._writers.values()))
+        await asyncio.gather(*(writer.drain(CLOSE_SECONDS) for writer in self._writers.values()))
 
 
 def _checked(drafts: Sequence[Draft], state_events: frozenset[str]) -> tuple[list[Draft], int]:

@@ -127,7 +127,10 @@ class RunKeeper:
         for event in events:
             react = self._on_event.get(event.type)
             if react is not None:
-                react(event)
+                try:
+                    react(event)
+                except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
+                    log.exception("runs.notice_failed", type=event.type)
 
     def _said(self, event: Event) -> None:
         if not event.data()["queued"] and not self._is_closing:
@@ -290,5 +293,5 @@ def _cut_off(turn: Turn) -> TurnOutcome:
 def _decoded(content: str) -> Any:
     try:
         return msgspec.json.decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, RecursionError):
         return content
