@@ -18,6 +18,7 @@ from server.dialects.control.errors import ControlFace
 from server.dialects.control.middleware import control_http
 from server.dialects.control.routes import ROUTES as CONTROL
 from server.missions.known import kinds
+from server.openings import Openings
 from server.operations.drain import Drain
 from server.operations.health import ROUTES as OPERATIONS
 from server.operations.housekeeper import Housekeeper
@@ -81,9 +82,9 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         runs: list[RunKeeper] = []
 
         def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
-            hub.publish(workspace_id, events)
             for keeper in runs:
                 keeper.notice(events)
+            hub.publish(workspace_id, events)
 
         writers = Writers(database, known, publish, on_batch=metrics.batch)
         stack.push_async_callback(writers.close)
@@ -111,7 +112,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         stack.push_async_callback(authenticator.close)
         rights = Rights(hub, authenticator)
         hub.on_rights_change = rights.changed
-        hub.on_tick = rights.expire
+        hub.on_look = rights.look
         metrics.watch(hub)
         hub.on_flush = metrics.publish_seconds.observe
         await hub.start()
@@ -128,6 +129,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             writers=writers,
             log=source,
             missions=missions,
+            openings=Openings(missions, hub),
             hub=hub,
             runs=keeper,
             spaces=spaces,

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from streams.errors import BadRequest, MissionstreamError, NotFound, Unprocessable
+from streams.errors import BadRequest, MissionstreamError, Unprocessable
 from streams.event import clean_text, clean_value
 
 T = TypeVar("T")
@@ -112,10 +112,3 @@ def seconds(request: web.Request, name: str, default: float, *, most: float) -> 
     if value != value:
         raise BadRequest(f"{name} must be a number of seconds")
     return min(max(value, 0.0), most)
-
-
-def known(value: T | None, what: str) -> T:
-    """The value, or NotFound."""
-    if value is None:
-        raise NotFound(f"{what} not found")
-    return value

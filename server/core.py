@@ -8,6 +8,7 @@ from aiohttp import web
 from server.auth.authenticator import Authenticator
 from server.auth.principal import Principal
 from server.missions.kinds import MissionKind
+from server.openings import Openings
 from server.operations.drain import Drain
 from server.operations.metrics import Metrics
 from server.runs.keeper import RunKeeper
@@ -30,6 +31,7 @@ class Core:
     writers: Writers
     log: Log
     missions: Missions
+    openings: Openings
     hub: Hub
     runs: RunKeeper
     spaces: Spaces

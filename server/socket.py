@@ -96,7 +96,10 @@ class Session:
         finally:
             for task in (serving, receiving):
                 task.cancel()
-            await asyncio.gather(serving, receiving, return_exceptions=True)
+            for result in await asyncio.gather(serving, receiving, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log.error("socket.failed", exc_info=result)
+                    self._connection.close_code = CLOSE_CODE["internal"]
             if not self._response.closed:
                 with contextlib.suppress(ConnectionError, TimeoutError):
                     await self._response.close(code=self._connection.close_code)

@@ -5,13 +5,17 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
+import structlog
 from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
 
 from server.core import PRINCIPAL, core
+from server.errors import CLOSE_CODE
+from streams.errors import MissionstreamError
 from streams.sse import frame
 from streams.subscriber import STALL_SECONDS, Connection
 
+log = structlog.get_logger()
 SEND_BUFFER_BYTES = 256 << 10
 _NEVER_SECONDS = 86_400.0
 
@@ -47,6 +51,9 @@ async def serve(
     try:
         await attach(connection)
         await connection.serve()
+    except Exception as error:  # the answer has begun: its last word must be a frame, never a second answer
+        log.warning("stream.failed", error=repr(error), exc_info=not isinstance(error, MissionstreamError))
+        connection.farewell(CLOSE_CODE["down"], "the stream cannot go on; connect again", 1_000)
     finally:
         hub.forget(connection)
     return response

@@ -16,11 +16,9 @@ async def erase_deleted(database: Database) -> int:
         deleted = await connection.fetch(queries.housekeeping.erasable, 100)
     for mission in deleted:
         key = (mission["workspace_id"], mission["id"])
-        while True:
+        for after in range(0, mission["head"], _AT_A_TIME):
             async with database.reading() as connection:
-                done: str = await connection.execute(queries.housekeeping.erase_events, *key, _AT_A_TIME)
-            if done == "UPDATE 0":
-                break
+                await connection.execute(queries.housekeeping.erase_events, *key, after, after + _AT_A_TIME)
         async with database.reading() as connection, connection.transaction():
             await connection.execute(queries.housekeeping.erase_runs, *key)
             await connection.execute(queries.housekeeping.erase_mission, *key)

@@ -1,6 +1,6 @@
 """Reading the log: by channel and position for streams, by mission and sequence for pages."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -10,11 +10,12 @@ from storage.pool import Database
 from storage.queries import queries
 from streams.channels import Channel
 from streams.cursor import MAX_POSITION
-from streams.errors import NotFound
+from streams.errors import CursorGone, NotFound
 from streams.event import Event
 from streams.reader import Head, Page
 
 MAX_ROWS = 500
+PIECE_BYTES = 1 << 20
 
 _OF = {
     "workspace": queries.events.of_workspace,
@@ -78,7 +79,8 @@ class Log:
     ) -> Page:
         """The channel's events with positions in (position, until], up to about `max_bytes`, in order.
 
-        `prev` is the position of the channel's event before the first of them.
+        `prev` is the position of the channel's event before the first of them. CursorGone when retention has removed
+        events after `position`.
         """
         arguments = [channel.workspace_id, position, until, MAX_ROWS, max_bytes]
         if channel.kind != "workspace":
@@ -89,6 +91,10 @@ class Log:
                 prev = rows[0]["position"] - 1 if rows else position
             else:
                 prev = await connection.fetchval(_BEFORE[channel.kind], channel.workspace_id, channel.id, position)
+            # asked last: the floor rises before anything is removed
+            floor = await connection.fetchval(queries.events.floor, channel.workspace_id)
+        if position < floor:
+            raise CursorGone
         return Page([event(row) for row in rows], prev)
 
     async def before(self, channel: Channel, position: int) -> int:
@@ -112,10 +118,69 @@ class Log:
             )
         return found or 0
 
-    async def page(self, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
-        """A page of a mission's events, ascending."""
+    async def pieces(self, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> AsyncIterator[list[Event]]:
+        """A page of a mission's events, ascending, in pieces of about a megabyte: memory does not grow with the page."""
         async with self._database.reading() as connection:
-            return await read_page(connection, workspace_id, mission_id, wanted)
+            after, until = await _span(connection, workspace_id, mission_id, wanted)
+        left = wanted.limit
+        while left > 0 and after < until:
+            async with self._database.reading() as connection:
+                rows = await connection.fetch(
+                    queries.events.piece,
+                    workspace_id,
+                    mission_id,
+                    after,
+                    until,
+                    None if wanted.types is None else list(wanted.types),
+                    min(left, MAX_ROWS),
+                    PIECE_BYTES,
+                )
+            if not rows:
+                return
+            left -= len(rows)
+            after = rows[-1]["sequence"]
+            yield [event(row) for row in rows]
+
+    async def page(self, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
+        """The same as one list, for pages that are known to be small."""
+        return [event async for piece in self.pieces(workspace_id, mission_id, wanted) for event in piece]
+
+    async def newest(
+        self, workspace_id: UUID, mission_id: UUID, types: Sequence[str], *, limit: int, max_bytes: int
+    ) -> list[Event]:
+        """The newest events of these types, ascending, up to `limit` and about `max_bytes` of content."""
+        async with self._database.reading() as connection:
+            return await read_newest(connection, workspace_id, mission_id, types, limit=limit, max_bytes=max_bytes)
+
+
+async def _span(connection: asyncpg.Connection, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> tuple[int, int]:
+    """The sequences (after, until] that a slice asks for."""
+    types = None if wanted.types is None else list(wanted.types)
+    if wanted.before is not None:
+        arguments = (workspace_id, mission_id, wanted.before, types, wanted.limit, wanted.offset)
+        first, last = await connection.fetchrow(queries.events.nearest_below, *arguments)
+        return (0, 0) if first is None else (first - 1, last)
+    if wanted.offset:
+        skipped = await connection.fetchval(
+            queries.events.skipped, workspace_id, mission_id, wanted.since, types, wanted.offset
+        )
+        return (MAX_POSITION if skipped is None else skipped), MAX_POSITION
+    return wanted.since, MAX_POSITION
+
+
+async def read_newest(
+    connection: asyncpg.Connection,
+    workspace_id: UUID,
+    mission_id: UUID,
+    types: Sequence[str],
+    *,
+    first: int = 1,
+    limit: int,
+    max_bytes: int,
+) -> list[Event]:
+    """See Log.newest; `first` is the sequence to reach back to."""
+    rows = await connection.fetch(queries.events.newest, workspace_id, mission_id, first, list(types), limit, max_bytes)
+    return [event(row) for row in reversed(rows)]
 
 
 async def read_head(connection: asyncpg.Connection, workspace_id: UUID) -> Head:
@@ -123,16 +188,3 @@ async def read_head(connection: asyncpg.Connection, workspace_id: UUID) -> Head:
     if row is None:
         raise NotFound("there is no such workspace")
     return Head(row["epoch"], row["floor"], row["head"])
-
-
-async def read_page(connection: asyncpg.Connection, workspace_id: UUID, mission_id: UUID, wanted: Slice) -> list[Event]:
-    types = None if wanted.types is None else list(wanted.types)
-    if wanted.before is None:
-        rows = await connection.fetch(
-            queries.events.upward, workspace_id, mission_id, wanted.since, types, wanted.limit, wanted.offset
-        )
-        return [event(row) for row in rows]
-    rows = await connection.fetch(
-        queries.events.downward, workspace_id, mission_id, wanted.before, types, wanted.limit, wanted.offset
-    )
-    return [event(row) for row in reversed(rows)]

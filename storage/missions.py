@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from storage.log import Slice, read_head, read_page
+from storage.log import read_head, read_newest
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Kinds
@@ -86,15 +86,15 @@ class Missions:
         """
         async with self._database.snapshot() as connection:
             mission = await self._one(connection, workspace_id, mission_id)
-            start = await connection.fetchval(
-                queries.missions.conversation_start, workspace_id, mission_id, conversation
-            )
-            events = await read_page(
-                connection, workspace_id, mission_id, Slice(before=mission.head + 1, types=types, limit=limit)
-            )
             has_enough = sum(mission.counts.get(name, 0) for name in _CONVERSATION) >= conversation
-            if has_enough and start is not None:
-                events = [event for event in events if event.sequence >= start]
+            start = None
+            if has_enough:
+                start = await connection.fetchval(
+                    queries.missions.conversation_start, workspace_id, mission_id, conversation
+                )
+            events = await read_newest(
+                connection, workspace_id, mission_id, types, first=start or 1, limit=limit, max_bytes=_SNAPSHOT_BYTES
+            )
             children = await connection.fetch(queries.missions.children, workspace_id, mission_id, 200)
             head = await read_head(connection, workspace_id)
         return Snapshot(mission, events, [self._row(child) for child in children], head)
@@ -133,4 +133,5 @@ class Missions:
         return MissionRow(**values)
 
 
+_SNAPSHOT_BYTES = 16 << 20
 _CONVERSATION = ("user_message", "assistant_message", "assistant_message_canonical")

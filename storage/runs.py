@@ -47,10 +47,14 @@ class Runs:
             )
         return claimed is not None
 
-    async def renew(self, workspace_id: UUID, run_id: UUID, *, owner: str, seconds: float, partial: str) -> bool:
-        """Prolong a lease and keep the text said so far; False when the run is no longer ours."""
+    async def renew(
+        self, workspace_id: UUID, run_id: UUID, *, owner: str, seconds: float, partial: str, partial_after: int
+    ) -> bool:
+        """Prolong a lease and keep the text said so far, since a sequence; False when the run is no longer ours."""
         async with self._database.reading() as connection:
-            kept = await connection.fetchval(queries.runs.renew, workspace_id, run_id, owner, seconds, partial)
+            kept = await connection.fetchval(
+                queries.runs.renew, workspace_id, run_id, owner, seconds, partial, partial_after
+            )
         return kept is not None
 
     async def finish(

@@ -34,7 +34,7 @@ async def _workspace(
     connection: asyncpg.Connection, workspace: asyncpg.Record, kinds: Kinds
 ) -> AsyncIterator[Finding | UUID]:
     identity, floor, head = workspace["id"], workspace["floor"], workspace["head"]
-    first, last, count = await connection.fetchrow(queries.verify.positions, identity)
+    first, last, count = await connection.fetchrow(queries.verify.positions, identity, floor)
     if count != head - floor or (count and (first, last) != (floor + 1, head)):
         yield Finding(identity, None, f"positions {first}…{last} ({count} of them) do not fill {floor + 1}…{head}")
     async for stream in connection.cursor(queries.verify.streams, identity):
@@ -51,7 +51,7 @@ async def _stream(
     counts: Counter[str] = Counter()
     sequence = version = position = 0
     is_whole = True
-    async for row in connection.cursor(queries.verify.events, workspace_id, stream["id"]):
+    async for row in connection.cursor(queries.verify.events, workspace_id, stream["id"], floor):
         event = as_event(row)
         if sequence == 0 and floor and event.sequence > 1:
             sequence, is_whole = event.sequence - 1, False

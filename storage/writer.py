@@ -1,8 +1,9 @@
 """The one writer of a workspace in this process: many callers' appends become one transaction after another."""
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,6 +24,7 @@ MAX_BATCH_BYTES = 4 << 20
 MAX_QUEUE_BYTES = 16 << 20
 PATIENCE_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
+_WATCH_SECONDS = 0.1
 
 Publish = Callable[[UUID, Sequence[Event]], None]
 log = structlog.get_logger()
@@ -33,6 +35,8 @@ class _Waiting(NamedTuple):
     events: int
     bytes: int
     done: "asyncio.Future[Result]"
+    patience_ends: float
+    """When its caller is told that the outcome is unknown; the loop's clock."""
 
 
 class Writer:
@@ -52,19 +56,34 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
 
-    def submit(self, part: Part, *, events: int, size: int) -> "asyncio.Future[Result]":
-        """Queue a part. Its future ends with the true outcome, however long that takes.
+    def submit(
+        self, part: Part, *, events: int, size: int, patience_seconds: float = math.inf
+    ) -> "asyncio.Future[Result]":
+        """Queue a part. Its future ends with the outcome, or with OutcomeUnknown when that takes too long.
 
-        Raises Unavailable when the queue holds more than MAX_QUEUE_BYTES.
+        Who awaits it may be cancelled: that cancels the waiting, never the append. Raises Unavailable when the queue holds more than MAX_QUEUE_BYTES.
         """
         if self._queued_bytes + size > MAX_QUEUE_BYTES:
             raise Unavailable("too much is waiting to be written to this workspace; repeat in a second")
-        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(part, events, size, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+        self._queue.append(_Waiting(part, events, size, done, loop.time() + patience_seconds))
         self._queued_bytes += size
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"writer {self._workspace_id}")
+            self._watch()
         return done
+
+    def _watch(self) -> None:
+        """Tell those whose patience has ended; one timer for all of them, while there is work."""
+        if self.is_idle:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiter in (*self._committing, *self._queue):
+            if waiter.patience_ends <= now and not waiter.done.done():
+                _settle(waiter, OutcomeUnknown())
+        loop.call_later(_WATCH_SECONDS, self._watch)
 
     @property
     def is_idle(self) -> bool:
@@ -226,7 +245,7 @@ class Writers:
         """
         part = Execute(stream_id=mission_id, kind=kind, command=command, answer=answer, key=key)
         size = 1_024 + len(repr(command))
-        result = await self._wait(self._submit(workspace_id, part, events=4, size=size), is_patient)
+        result = await self._submit(workspace_id, part, events=4, size=size, is_patient=is_patient)
         assert isinstance(result, Outcome)
         return result
 
@@ -242,11 +261,13 @@ class Writers:
             raise NotFound(f"Mission {stream_id} not found")
         clean, size = _checked(drafts, self._state_events)
         part = Record(stream_id=stream_id, drafts=clean)
-        result = await self._wait(self._submit(workspace_id, part, events=len(clean), size=size), is_patient)
+        result = await self._submit(workspace_id, part, events=len(clean), size=size, is_patient=is_patient)
         assert isinstance(result, list)
         return result
 
-    def _submit(self, workspace_id: UUID, part: Part, *, events: int, size: int) -> "asyncio.Future[Result]":
+    def _submit(
+        self, workspace_id: UUID, part: Part, *, events: int, size: int, is_patient: bool
+    ) -> "asyncio.Future[Result]":
         if self._closed:
             raise Unavailable("the server is shutting down; repeat on another node or later")
         writer = self._writers.get(workspace_id)
@@ -255,19 +276,8 @@ class Writers:
             if self._on_batch is not None:
                 writer.on_batch = self._on_batch
             self._writers[workspace_id] = writer
-        return writer.submit(part, events=events, size=size)
-
-    async def _wait(self, done: "asyncio.Future[Result]", is_patient: bool) -> Result:
-        waiting: Awaitable[Result] = asyncio.shield(done)
-        if is_patient:
-            return await waiting
-        try:
-            async with asyncio.timeout(self._patience_seconds) as limit:
-                return await waiting
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise OutcomeUnknown from None
+        patience_seconds = math.inf if is_patient else self._patience_seconds
+        return writer.submit(part, events=events, size=size, patience_seconds=patience_seconds)
 
     async def close(self) -> None:
         """Take nothing more, then wait for what was taken, up to five seconds."""
@@ -281,8 +291,10 @@ def _checked(drafts: Sequence[Draft], state_events: frozenset[str]) -> tuple[lis
     for draft in drafts:
         if draft.type in state_events:
             raise Unprocessable(f"{draft.type} is decided by a command; it cannot be recorded")
-        clean.append(cleaned(draft))
-        size, extra = len(clean[-1].content.encode()), len(ascii_json(clean[-1].metadata))
+        draft = cleaned(draft)
+        clean.append(draft)
+        size = len(draft.content) if draft.content.isascii() else len(draft.content.encode())
+        extra = len(ascii_json(draft.metadata)) if draft.metadata else 2
         if size > MAX_CONTENT_BYTES or extra > MAX_METADATA_BYTES:
             raise Unprocessable(
                 f"an event holds at most {MAX_CONTENT_BYTES} bytes of content and {MAX_METADATA_BYTES} of metadata"

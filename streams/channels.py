@@ -6,7 +6,7 @@ from uuid import UUID
 
 from streams.event import Event
 
-ChannelKind = Literal["workspace", "mission", "crew", "team", "user"]
+ChannelKind = Literal["workspace", "mission", "crew", "team"]
 
 
 class Channel(NamedTuple):

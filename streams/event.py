@@ -13,6 +13,7 @@ from streams.errors import BadRequest
 MAX_DEPTH = 32
 MAX_CONTENT_BYTES = 1 << 20
 MAX_METADATA_BYTES = 256 << 10
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +75,9 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
 def cleaned(draft: Draft) -> Draft:
     """The draft with every string storable; BadRequest when its metadata nests too deep."""
+    texts = (draft.content, draft.event_id, draft.dedupe_key, draft.tool_call_id, draft.tool_name)
+    if not draft.metadata and not any(text and _UNSTORABLE.search(text) for text in texts):
+        return draft
     return Draft(
         type=draft.type,
         content=clean_text(draft.content),
@@ -85,9 +89,6 @@ def cleaned(draft: Draft) -> Draft:
         actor=draft.actor,
         to_workspace=draft.to_workspace,
     )
-
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:

@@ -61,7 +61,6 @@ class Feed:
         self._log = log
         self._on_flush = on_flush
         """Hears how long the oldest event of a flush had waited when the last subscriber was written to."""
-        self._at = at
         self._ring_bytes = ring_bytes
         self._backlog: list[Event] = []
         self._pending: list[bytes] = []
@@ -75,7 +74,7 @@ class Feed:
 
     def prime(self, prev: int) -> None:
         """Tell the position of the feed's last event when it was made; frames can be encoded from now on."""
-        self.ring = Ring(self._at, prev, self._ring_bytes)
+        self.ring = Ring(prev, prev, self._ring_bytes)
         backlog, self._backlog = self._backlog, []
         for event in backlog:
             self.append(event)
@@ -108,7 +107,6 @@ class Feed:
 
     def _flush(self) -> None:
         assert self.ring is not None
-        self._flushed_at = self._loop.time()
         buffer = Buffer(b"".join(self._pending))
         first, before, after = self._pending_first, self.flushed, self.flushed
         if first:
@@ -125,18 +123,20 @@ class Feed:
             if not subscriber.is_live:
                 continue
             cursor = subscriber.cursor
-            if not first or before <= cursor < first:
-                subscriber.push(buffer, after if first else cursor)
+            if not first:
+                subscriber.say(buffer)
+            elif before <= cursor < first:
+                subscriber.push(buffer, after)
             elif cursor < after:
                 subscriber.fall_behind()  # it has a part of this buffer already, or lacks more than this
         if start + SLICE < len(subscribers):
             self._loop.call_soon(self._write, subscribers, start + SLICE, buffer, first, before, after)
             return
+        self._flushed_at = self._loop.time()  # the gap counts from here: a long flush leaves others their turn too
         if first and subscribers:
-            self._on_flush(self._loop.time() - self._flushing_since)
+            self._on_flush(self._flushed_at - self._flushing_since)
         if self._pending:
-            wait = max(0.0, self._flushed_at + self._gap_seconds - self._loop.time())
-            self._loop.call_later(wait, self._flush)
+            self._loop.call_later(self._gap_seconds, self._flush)
         else:
             self._is_scheduled = False
 
@@ -172,12 +172,11 @@ class Feed:
                 await asyncio.sleep(0)
             if subscriber.is_live and self.flushed <= subscriber.cursor <= applied:
                 subscriber.push(beat, applied)
-            elif not subscriber.connection.is_over_budget:
-                subscriber.push(Buffer(self.encoding.heartbeat(subscriber.cursor, head)), subscriber.cursor)
+            else:
+                subscriber.say(Buffer(self.encoding.heartbeat(subscriber.cursor, head)))
 
     def notice(self, name: str, body: dict[str, Any]) -> None:
         """Write a frame about the stream itself to every subscriber that can take it."""
         buffer = Buffer(self.encoding.notice(name, body))
         for subscriber in list(self.subscribers):
-            if not subscriber.connection.is_over_budget:
-                subscriber.push(buffer, subscriber.cursor)
+            subscriber.say(buffer)

@@ -1,7 +1,8 @@
 """Follows one workspace: applies its events in order to the feeds, and repairs from the log what hints missed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 
@@ -69,17 +70,13 @@ class Follower:
                         if not waiter.done():
                             waiter.set_result(None)
 
-    async def wait(self, channel: Channel, position: int, seconds: float) -> None:
-        """Return when the channel gets its next event, or after `seconds`; at once if something was applied since."""
-        if channel == self.channel and self.applied > position:
-            return
+    @contextmanager
+    def waiting(self, channel: Channel) -> "Iterator[asyncio.Future[None]]":
+        """A future that the channel's next event ends. Taken before reading the log, it misses nothing."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(channel, set()).add(waiter)
         try:
-            async with asyncio.timeout(seconds):
-                await waiter
-        except TimeoutError:
-            pass
+            yield waiter
         finally:
             waiting = self._waiters.get(channel)
             if waiting is not None:
@@ -148,7 +145,7 @@ class Follower:
     async def _prime(self, key: tuple[Channel, Face], feed: Feed, at: int) -> None:
         try:
             feed.prime(await self._log.before(feed.channel, at))
-        except MissionstreamError:
+        except BaseException:  # a feed that was never primed would take events for ever and give none
             self.drop(key)
             raise
         finally:

@@ -13,7 +13,7 @@ from streams.bus import Bus
 from streams.bus.memory import MemoryBus
 from streams.channels import Channel
 from streams.cursor import Cursor
-from streams.errors import CursorLost, MissionstreamError
+from streams.errors import CursorLost, MissionstreamError, Unavailable
 from streams.event import Event, Signal
 from streams.feed import FLUSH_GAP_SECONDS, Face
 from streams.follower import Follower
@@ -25,7 +25,12 @@ from streams.subscriber import Connection, Subscriber
 HEARTBEAT_SECONDS = 3.0
 RESEND_SECONDS = 2.0
 _LINGER_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
 log = structlog.get_logger()
+
+
+async def _nothing() -> None:
+    return None
 
 
 class Opening(NamedTuple):
@@ -67,8 +72,8 @@ class Hub:
     ) -> None:
         self.connections: dict[Connection, None] = {}
         self.signals = SignalBoard(self._emit)
-        self.on_rights_change: Callable[[UUID], Awaitable[None]] | None = None
-        self.on_tick: Callable[[], None] = lambda: None
+        self.on_rights_change: Callable[[UUID], None] = lambda workspace_id: None
+        self.on_look: Callable[[], Awaitable[None]] = _nothing
         self._log = source
         self._bus: Bus = bus or MemoryBus()
         self.on_flush: Callable[[float], None] = lambda seconds: None
@@ -87,7 +92,8 @@ class Hub:
         """Begin to hear the bus, and to tick."""
         await self._bus.start(self.hint, self.signals.put)
         self._tasks = [
-            asyncio.create_task(self._every(self._heartbeat_seconds, self._tick), name="hub tick"),
+            asyncio.create_task(self._every(self._heartbeat_seconds, self._beat), name="hub heartbeat"),
+            asyncio.create_task(self._every(self._heartbeat_seconds, self._look), name="hub look"),
             asyncio.create_task(self._every(RESEND_SECONDS, self._resend), name="hub resend"),
         ]
 
@@ -185,6 +191,8 @@ class Hub:
     ) -> Subscriber:
         """Attach a connection to a channel, from a cursor that `opening` gave. It begins as a reader of the log."""
         follower = await self.follower(channel.workspace_id)
+        if cursor.epoch != follower.epoch:
+            raise Unavailable("the history changed just now; connect again")
         feed = await follower.feed(channel, face)
         subscriber = Subscriber(connection, feed, cursor.position, key if key is not None else (channel, face))
         if connection.is_closed:
@@ -226,28 +234,34 @@ class Hub:
     async def _resend(self) -> None:
         self.signals.resend()
 
-    async def _tick(self) -> None:
-        """Find lost hints, dead peers and changed rights; then send heartbeats."""
+    async def _beat(self) -> None:
+        """Heartbeats and dead peers: nothing here waits for the database."""
         now = asyncio.get_running_loop().time()
-        try:
-            heads = await self._log.heads(self._followers) if self._followers else {}
-        except MissionstreamError:
-            heads = None
-        for workspace_id, follower in list(self._followers.items()):
-            self._set_stale(follower, heads is None)
-            if heads is not None and workspace_id in heads:
-                await self._look(workspace_id, follower, heads[workspace_id])
+        for follower in list(self._followers.values()):
             for feed in list(follower.feeds.values()):
                 if feed.ring is not None:
                     await feed.heartbeat(follower.applied, follower.head)
             self._drop_idle(follower, now)
         for connection in list(self.connections):
             connection.check(now)
-        self.on_tick()
 
-    async def _look(self, workspace_id: UUID, follower: Follower, head: Head) -> None:
-        if head.epoch != follower.epoch:
-            log.warning("hub.epoch_changed", workspace_id=str(workspace_id))
+    async def _look(self) -> None:
+        """Ask the database, once for all workspaces, for lost hints, changed rights and another history."""
+        applied = {workspace_id: follower.applied for workspace_id, follower in self._followers.items()}
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                heads = await self._log.heads(applied) if applied else {}
+        except (MissionstreamError, TimeoutError):
+            heads = None
+        for workspace_id, follower in list(self._followers.items()):
+            self._set_stale(follower, heads is None)
+            if heads is not None and workspace_id in heads and workspace_id in applied:
+                await self._compare(workspace_id, follower, heads[workspace_id], applied[workspace_id])
+        await self.on_look()
+
+    async def _compare(self, workspace_id: UUID, follower: Follower, head: Head, applied: int) -> None:
+        if head.epoch != follower.epoch or head.head < applied:
+            log.warning("hub.history_changed", workspace_id=str(workspace_id), head=head.head, applied=applied)
             del self._followers[workspace_id]
             follower.close()
             for feed in follower.feeds.values():
@@ -258,8 +272,7 @@ class Hub:
         follower.hint(head.head)
         if head.rights_version != follower.rights_version:
             follower.rights_version = head.rights_version
-            if self.on_rights_change is not None:
-                await self.on_rights_change(workspace_id)
+            self.on_rights_change(workspace_id)
 
     def _set_stale(self, follower: Follower, is_stale: bool) -> None:
         if follower.is_stale != is_stale:

@@ -39,6 +39,8 @@ class SignalBoard:
                 self._emit(current[name])
                 if current[name].run_id is None:  # about no open run: said once, not kept
                     del current[name]
+        if not current:
+            self.drop(stream)
 
     def drop(self, stream: UUID, name: str | None = None) -> None:
         """Forget a mission's signals (its run is over), or the one that an event has replaced."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from streams.errors import Unavailable
+from streams.errors import CursorLost, Unavailable
 
 if TYPE_CHECKING:
     from streams.feed import Feed
@@ -137,6 +137,9 @@ class Connection:
                 await subscriber.read()
             except Unavailable:
                 return False
+            except CursorLost as error:  # retention was quicker than this reader
+                self.farewell(4409, error.code, 1_000)
+                return True
             if self.is_closed or self.is_over_budget:
                 break
         return True
@@ -166,6 +169,11 @@ class Subscriber:
             return
         self.cursor = cursor
         self.connection.write(buffer)
+
+    def say(self, buffer: Buffer) -> None:
+        """Write what moves no cursor; a reader over its budget does without."""
+        if not self.connection.is_over_budget:
+            self.connection.write(buffer)
 
     def fall_behind(self) -> None:
         if self.is_live:

@@ -11,6 +11,8 @@ from streams.hub import Hub
 from streams.subscriber import Connection
 
 _REVOKED = CLOSE_CODE["auth"]
+_LOOKS = 3
+"""How often a workspace is checked after a change: a stream may have been opening with the rights of before."""
 
 
 class Rights:
@@ -19,27 +21,36 @@ class Rights:
     def __init__(self, hub: Hub, authenticator: Authenticator) -> None:
         self._hub = hub
         self._authenticator = authenticator
+        self._due: dict[UUID, int] = {}
 
-    async def changed(self, workspace_id: UUID) -> None:
-        """Some right in the workspace has changed: ask again for each of its connections."""
+    def changed(self, workspace_id: UUID) -> None:
+        """Some right in the workspace has changed."""
         self._authenticator.forget(workspace_id)
+        self._due[workspace_id] = _LOOKS
+
+    async def look(self) -> None:
+        """Send away those whose rights or tokens have ended; a look that the database refuses is repeated."""
+        now = datetime.now(UTC)
+        unknown: set[UUID] = set()
         for connection in list(self._hub.connections):
             who = connection.owner
-            if isinstance(who, Principal) and who.workspace_id == workspace_id:
-                await self._check(connection, who)
+            if not isinstance(who, Principal):
+                continue
+            if who.expires_at is not None and who.expires_at <= now:
+                connection.farewell(_REVOKED, "token expired", 0)
+            elif who.workspace_id in self._due and not await self._check(connection, who):
+                unknown.add(who.workspace_id)
+        self._due = {
+            workspace_id: looks if workspace_id in unknown else looks - 1
+            for workspace_id, looks in self._due.items()
+            if looks > 1 or workspace_id in unknown
+        }
 
-    async def _check(self, connection: Connection, who: Principal) -> None:
+    async def _check(self, connection: Connection, who: Principal) -> bool:
         try:
             is_valid = await self._authenticator.still_valid(who)
         except Unavailable:
-            return  # nothing is known; the next change or the token's end asks again
+            return False
         if not is_valid:
             connection.farewell(_REVOKED, "access revoked", 0)
-
-    def expire(self) -> None:
-        """Send away those whose tokens have ended."""
-        now = datetime.now(UTC)
-        for connection in list(self._hub.connections):
-            who = connection.owner
-            if isinstance(who, Principal) and who.expires_at is not None and who.expires_at <= now:
-                connection.farewell(_REVOKED, "token expired", 0)
+        return True

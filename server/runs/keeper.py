@@ -64,6 +64,9 @@ class RunKeeper:
             "user_message": self._said,
             "cancel_requested": self._cancelled,
             "tool_result": self._answered,
+            "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
+            "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
+            "run_ended": lambda event: self._hub.signals.drop(event.stream_id),
         }
 
     # slots
@@ -110,9 +113,7 @@ class RunKeeper:
             await asyncio.sleep(_BEAT_SECONDS)
             try:
                 for turn in list(self.turns.values()):
-                    await self._runs.renew(
-                        turn.workspace_id, turn.run_id, owner=self._owner, seconds=LEASE_SECONDS, partial=turn.partial
-                    )
+                    await self._renew(turn)
                 await self._recover(is_boot=False)
                 await self._fill()
             except MissionstreamError as error:
@@ -120,10 +121,22 @@ class RunKeeper:
             except Exception:
                 log.exception("runs.beat_failed")
 
+    async def _renew(self, turn: Turn) -> None:
+        is_ours = await self._runs.renew(
+            turn.workspace_id,
+            turn.run_id,
+            owner=self._owner,
+            seconds=LEASE_SECONDS,
+            partial=turn.partial,
+            partial_after=turn.sequence,
+        )
+        if not is_ours and turn.is_claimed:  # another process took it for dead and ended it
+            turn.cancel.set()
+
     # what commits tell
 
     def notice(self, events: Sequence[Event]) -> None:
-        """Hear of committed events; never blocks."""
+        """Hear of committed events, before the streams do: a signal is gone when the event takes its place."""
         for event in events:
             react = self._on_event.get(event.type)
             if react is not None:
@@ -182,6 +195,7 @@ class RunKeeper:
                 backend=facts.backend,
             )
         )
+        turn.is_claimed = claimed
         return claimed
 
     async def _work(self, turn: Turn, mission: MissionRow) -> None:
@@ -221,7 +235,7 @@ class RunKeeper:
                 cost_cents=outcome.cost_cents,
                 usage=outcome.usage,
                 session_id=outcome.session_id,
-                next_run_id=uuids.uuid7(),
+                next_run_id=None if self._is_closing else uuids.uuid7(),
                 by=turn.actor,
             )
         )

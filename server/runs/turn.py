@@ -14,8 +14,6 @@ from streams.event import Draft, Event, Signal
 from streams.hub import Hub
 
 _RETRY_SECONDS = (0.1, 2.0)
-_REPLACES = {"assistant_message": "text_delta", "thinking": "thinking"}
-"""The signal whose place a recorded event takes."""
 
 
 class Turn:
@@ -36,7 +34,8 @@ class Turn:
         self.partial = ""
         self.actor = "agent"
         self.task: asyncio.Task[None] | None = None
-        self._sequence = started.sequence
+        self.sequence = started.sequence
+        self.is_claimed = False
         self._writers = writers
         self._hub = hub
         self._answers: dict[str, asyncio.Future[Any]] = {}
@@ -50,17 +49,14 @@ class Turn:
             for draft in named:
                 with suppress(KeyReused):
                     await self._append([draft])
-        for draft in drafts:
-            if (replaced := _REPLACES.get(draft.type)) is not None:
-                self._hub.signals.drop(self.mission_id, replaced)
-                if replaced == "text_delta":
-                    self.partial = ""
+        if any(draft.type == "assistant_message" for draft in drafts):
+            self.partial = ""
 
     async def _append(self, drafts: Sequence[Draft]) -> None:
         appended = await patiently(
             lambda: self._writers.record(self.workspace_id, self.mission_id, drafts, is_patient=True)
         )
-        self._sequence = max([self._sequence, *(row.sequence for row in appended)])
+        self.sequence = max([self.sequence, *(row.sequence for row in appended)])
 
     def signal(self, type: str, body: dict[str, Any]) -> None:
         if type == "text_delta":
@@ -70,7 +66,7 @@ class Turn:
                 workspace_id=self.workspace_id,
                 stream_id=self.mission_id,
                 type=type,
-                after=self._sequence,
+                after=self.sequence,
                 body=body,
                 run_id=self.run_id,
             )
@@ -91,15 +87,14 @@ class Turn:
         return self._answers[tool_call_id]
 
     def over(self, is_idle: bool) -> None:
-        """Drop the run's signals; tell the streams that the mission rests, unless its next turn follows."""
-        self._hub.signals.drop(self.mission_id)
+        """Tell the streams that the mission rests, unless its next turn follows."""
         if is_idle:
             self._hub.signal(
                 Signal(
                     workspace_id=self.workspace_id,
                     stream_id=self.mission_id,
                     type="status",
-                    after=self._sequence,
+                    after=self.sequence,
                     body={"state": "idle", "queue_len": 0},
                 )
             )

@@ -3,6 +3,10 @@
 SELECT w.epoch, w.floor, h.head
   FROM workspaces AS w JOIN workspace_heads AS h ON h.workspace_id = w.id WHERE w.id = $1;
 
+-- name: floor
+-- The position up to which retention removed a workspace's ($1) events.
+SELECT floor FROM workspaces WHERE id = $1;
+
 -- name: heads
 -- Epoch, floor, head and rights version of many workspaces ($1 ids).
 SELECT w.id, w.epoch, w.floor, h.head, w.rights_version
@@ -12,7 +16,7 @@ SELECT w.id, w.epoch, w.floor, h.head, w.rights_version
 -- Events of a workspace ($1) with positions in ($2, $3], at most $4 of them and about $5 bytes of content.
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
+  FROM (SELECT e.*, sum(octet_length(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
                row_number() OVER (ORDER BY position) AS place
           FROM (SELECT * FROM events WHERE workspace_id = $1 AND position > $2 AND position <= $3
                  ORDER BY position LIMIT $4) AS e) AS sized
@@ -23,7 +27,7 @@ SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, te
 -- The same for one stream ($6): the place of $2 in it is found by halving.
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY sequence) AS bytes,
+  FROM (SELECT e.*, sum(octet_length(content) + pg_column_size(metadata)) OVER (ORDER BY sequence) AS bytes,
                row_number() OVER (ORDER BY sequence) AS place
           FROM (SELECT * FROM events
                  WHERE workspace_id = $1 AND stream_id = $6
@@ -37,7 +41,7 @@ SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, te
 -- The same for one crew ($6).
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
+  FROM (SELECT e.*, sum(octet_length(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
                row_number() OVER (ORDER BY position) AS place
           FROM (SELECT * FROM events
                  WHERE workspace_id = $1 AND crew_id = $6 AND position > $2 AND position <= $3
@@ -49,7 +53,7 @@ SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, te
 -- The same for one team ($6).
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM (SELECT e.*, sum(pg_column_size(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
+  FROM (SELECT e.*, sum(octet_length(content) + pg_column_size(metadata)) OVER (ORDER BY position) AS bytes,
                row_number() OVER (ORDER BY position) AS place
           FROM (SELECT * FROM events
                  WHERE workspace_id = $1 AND team_id = $6 AND position > $2 AND position <= $3
@@ -82,21 +86,45 @@ SELECT s.head,
 -- The sequence of a stream's ($2 of workspace $1) last event at or below a position ($3); 0 if there is none.
 SELECT first_sequence_after($1, $2, $3) - 1;
 
--- name: upward
--- A page of one stream ($2 of workspace $1): sequences above $3, of types $4 (null: all), at most $5, skipping $6.
+-- name: piece
+-- Events of a stream ($2 of workspace $1) with sequences in ($3, $4], of types $5 (null: all), at most $6 of them and
+-- about $7 bytes of content.
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM events
- WHERE workspace_id = $1 AND stream_id = $2 AND sequence > $3 AND ($4::text[] IS NULL OR type = ANY($4))
- ORDER BY sequence LIMIT $5 OFFSET $6;
+  FROM (SELECT e.*, sum(octet_length(content) + pg_column_size(metadata)) OVER (ORDER BY sequence) AS bytes,
+               row_number() OVER (ORDER BY sequence) AS place
+          FROM (SELECT * FROM events
+                 WHERE workspace_id = $1 AND stream_id = $2 AND sequence > $3 AND sequence <= $4
+                   AND ($5::text[] IS NULL OR type = ANY($5))
+                 ORDER BY sequence LIMIT $6) AS e) AS sized
+ WHERE bytes <= $7 OR place = 1
+ ORDER BY sequence;
 
--- name: downward
--- The $5 events nearest below sequence $3, skipping $6; newest first.
+-- name: newest
+-- The newest events of a stream ($2 of workspace $1) from sequence $3 on, of types $4, at most $5 of them and about $6
+-- bytes of content; newest first.
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM events
- WHERE workspace_id = $1 AND stream_id = $2 AND sequence < $3 AND ($4::text[] IS NULL OR type = ANY($4))
- ORDER BY sequence DESC LIMIT $5 OFFSET $6;
+  FROM (SELECT e.*, sum(octet_length(content) + pg_column_size(metadata)) OVER (ORDER BY sequence DESC) AS bytes,
+               row_number() OVER (ORDER BY sequence DESC) AS place
+          FROM (SELECT * FROM events
+                 WHERE workspace_id = $1 AND stream_id = $2 AND sequence >= $3 AND type = ANY($4::text[])
+                 ORDER BY sequence DESC LIMIT $5) AS e) AS sized
+ WHERE bytes <= $6 OR place = 1
+ ORDER BY sequence DESC;
+
+-- name: skipped
+-- The sequence of the $5th event above sequence $3 of a stream ($2 of workspace $1), of types $4 (null: all).
+SELECT sequence FROM events
+ WHERE workspace_id = $1 AND stream_id = $2 AND sequence > $3 AND ($4::text[] IS NULL OR type = ANY($4))
+ ORDER BY sequence OFFSET $5::bigint - 1 LIMIT 1;
+
+-- name: nearest_below
+-- The span of the $5 events nearest below sequence $3, skipping $6, of types $4 (null: all).
+SELECT min(sequence) AS first, max(sequence) AS last
+  FROM (SELECT sequence FROM events
+         WHERE workspace_id = $1 AND stream_id = $2 AND sequence < $3 AND ($4::text[] IS NULL OR type = ANY($4))
+         ORDER BY sequence DESC LIMIT $5 OFFSET $6) AS wanted;
 
 -- name: question
 -- The mission in which an interactive tool call ($2) of a workspace ($1) was opened.

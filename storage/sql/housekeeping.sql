@@ -1,14 +1,14 @@
 -- name: erasable
 -- Deleted missions of any workspace whose content still stands; at most $1, the longest deleted first.
-SELECT workspace_id, id FROM missions WHERE deleted_at IS NOT NULL AND NOT erased ORDER BY deleted_at LIMIT $1;
+SELECT m.workspace_id, m.id, s.head
+  FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+ WHERE m.deleted_at IS NOT NULL AND NOT m.erased ORDER BY m.deleted_at LIMIT $1;
 
 -- name: erase_events
--- Empties events of a deleted mission ($2 of workspace $1) in place, $3 at a time: their numbers stay.
+-- Empties events of a deleted mission ($2 of workspace $1) in place, with sequences in ($3, $4]: their numbers stay.
 UPDATE events SET type = 'erased', content = '', metadata = '{}', actor = NULL, event_id = NULL, tool_call_id = NULL,
        tool_name = NULL, dedupe_key = NULL
- WHERE workspace_id = $1 AND stream_id = $2 AND type <> 'erased'
-   AND sequence IN (SELECT sequence FROM events WHERE workspace_id = $1 AND stream_id = $2 AND type <> 'erased'
-                     ORDER BY sequence LIMIT $3);
+ WHERE workspace_id = $1 AND stream_id = $2 AND sequence > $3 AND sequence <= $4;
 
 -- name: erase_mission
 -- Empties the row of a deleted mission ($2 of workspace $1), which marks it as erased.
@@ -28,14 +28,12 @@ DELETE FROM answers WHERE (workspace_id, scope, key) IN (
 -- that has not ended. Only workspaces where that is above the floor.
 SELECT w.id AS workspace_id, w.floor, least(aged.position, alive.position - 1) AS through
   FROM workspaces AS w
- CROSS JOIN LATERAL (SELECT coalesce(max(position), 0) AS position FROM events
-                      WHERE workspace_id = w.id AND at < now() - make_interval(days => $1)
-                        AND position <= (SELECT coalesce(min(position), 9223372036854775807) - 1 FROM events
-                                          WHERE workspace_id = w.id AND at >= now() - make_interval(days => $1))
-                    ) AS aged
+ CROSS JOIN LATERAL (SELECT last_position_before(w.id, now() - make_interval(days => $1)) AS position) AS aged
  CROSS JOIN LATERAL (SELECT coalesce(min(e.position), 9223372036854775807) AS position
-                       FROM missions AS m JOIN events AS e ON e.workspace_id = m.workspace_id AND e.stream_id = m.id
-                        AND e.sequence = 1
+                       FROM missions AS m
+                      CROSS JOIN LATERAL (SELECT position FROM events
+                                           WHERE workspace_id = m.workspace_id AND stream_id = m.id
+                                           ORDER BY sequence LIMIT 1) AS e
                       WHERE m.workspace_id = w.id AND m.deleted_at IS NULL AND m.phase IN ('pending', 'active')
                     ) AS alive
  WHERE least(aged.position, alive.position - 1) > w.floor;

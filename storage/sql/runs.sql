@@ -5,8 +5,8 @@ VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6)
 ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
 
 -- name: renew
--- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5).
-UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5
+-- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5) after a sequence ($6).
+UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5, partial_after = $6
  WHERE workspace_id = $1 AND id = $2 AND owner = $3 AND ended_at IS NULL RETURNING id;
 
 -- name: finish
@@ -16,7 +16,12 @@ UPDATE runs SET ended_at = now(), outcome = $3, session_id = $4, cost_cents = $5
 
 -- name: open
 -- Missions whose turn is going on, with the run's owner and lease where somebody has claimed it.
-SELECT m.workspace_id, m.id AS mission_id, m.kind, m.run_id, m.status, m.updated_at, r.owner, r.partial,
+-- The partial text counts only if no event has taken its place since.
+SELECT m.workspace_id, m.id AS mission_id, m.kind, m.run_id, m.status, m.updated_at, r.owner,
+       CASE WHEN NOT EXISTS (SELECT FROM events AS e
+                              WHERE e.workspace_id = m.workspace_id AND e.stream_id = m.id
+                                AND e.sequence > r.partial_after AND e.type = 'assistant_message')
+            THEN r.partial END AS partial,
        coalesce(r.lease_until < now(), false) AS is_expired,
        m.updated_at < now() - interval '5 seconds' AS is_old
   FROM missions AS m LEFT JOIN runs AS r ON r.workspace_id = m.workspace_id AND r.id = m.run_id

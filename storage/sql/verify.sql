@@ -1,6 +1,7 @@
 -- name: positions
--- The first and last position of a workspace ($1) and how many there are.
-SELECT min(position) AS first, max(position) AS last, count(*) AS count FROM events WHERE workspace_id = $1;
+-- The first and last position of a workspace ($1) above its floor ($2) and how many there are.
+SELECT min(position) AS first, max(position) AS last, count(*) AS count
+  FROM events WHERE workspace_id = $1 AND position > $2;
 
 -- name: streams
 -- Every stream of a workspace ($1) with its mission's row.
@@ -11,7 +12,7 @@ SELECT s.id, s.head, s.state_version AS stream_version, s.closed, s.counts, s.te
  WHERE s.workspace_id = $1 ORDER BY s.id;
 
 -- name: events
--- All events of a stream ($2 of workspace $1), in order.
+-- All events of a stream ($2 of workspace $1) above the workspace's floor ($3), in order.
 SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id, event_id, tool_call_id,
        tool_name, content, metadata
-  FROM events WHERE workspace_id = $1 AND stream_id = $2 ORDER BY sequence;
+  FROM events WHERE workspace_id = $1 AND stream_id = $2 AND position > $3 ORDER BY sequence;

@@ -10,8 +10,8 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.body import WrongMediaType, identity, known, number, parse, read, seconds
-from streams.errors import BadRequest, NotFound, Unprocessable
+from server.body import WrongMediaType, identity, number, parse, read, seconds
+from streams.errors import BadRequest, Unprocessable
 from streams.event import MAX_DEPTH, ascii_json, clean_value
 
 JSON = {"Content-Type": "application/json"}
@@ -173,9 +173,3 @@ def test_an_id_that_is_no_uuid_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="is not a UUID") as caught:
         identity(request)
     assert len(caught.value.message) < 600
-
-
-def test_known_gives_the_value_or_says_what_is_missing() -> None:
-    assert known(0, "A thing") == 0
-    with pytest.raises(NotFound, match="A thing not found"):
-        known(None, "A thing")

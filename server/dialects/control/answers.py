@@ -1,6 +1,6 @@
 """Control's answers: pure ASCII JSON with open CORS."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -17,3 +17,22 @@ def reply(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = 
 def raw(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer that is encoded already, for example the stored first answer of a repeated request."""
     return web.Response(status=status, body=body, content_type="application/json", headers={**CORS, **(headers or {})})
+
+
+async def reply_list(
+    request: web.Request, pieces: AsyncIterator[Sequence[Any]], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """A JSON array whose parts come one after another: sent as they come, so that memory does not grow with it."""
+    first: Sequence[Any] = await anext(pieces, [])
+    second = await anext(pieces, None)
+    if second is None:
+        return reply(first, headers=headers)
+    response = web.StreamResponse(headers={**CORS, **headers, "Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(ascii_json(first)[:-1])
+    piece: Sequence[Any] | None = second
+    while piece is not None:
+        await response.write(b"," + ascii_json(piece)[1:-1])
+        piece = await anext(pieces, None)
+    await response.write(b"]")
+    return response

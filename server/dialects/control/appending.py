@@ -1,10 +1,12 @@
 """Control's appends: answers to agents' questions, and events of outside programs."""
 
+from uuid import UUID
+
 import msgspec
 from aiohttp import web
 
 from server.body import identity, read
-from server.core import core, principal
+from server.core import Core, core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import reply
 from streams.errors import BadRequest, Conflict, KeyReused, Unprocessable
@@ -46,6 +48,9 @@ async def append_events(request: web.Request) -> web.Response:
     if not 0 < len(body.events) <= MAX_APPEND:
         raise Unprocessable(f"between 1 and {MAX_APPEND} events at a time")
     drafts = [_draft(event, str(who.user_id)) for event in body.events]
+    for draft in drafts:
+        if draft.type == "tool_result" and draft.tool_call_id is not None:
+            await _refuse_answer(services, who.workspace_id, draft.tool_call_id)
     try:
         appended = await services.writers.record(who.workspace_id, mission_id, drafts)
     except KeyReused as error:
@@ -58,6 +63,12 @@ async def append_events(request: web.Request) -> web.Response:
             ]
         }
     )
+
+
+async def _refuse_answer(services: Core, workspace_id: UUID, tool_call_id: str) -> None:
+    """An agent's question is answered by people who may answer, never by appending."""
+    if await services.missions.question(workspace_id, tool_call_id) is not None:
+        raise Conflict(f"{tool_call_id[:64]} is an agent's question; answer it with POST /api/control/tool_result")
 
 
 def _draft(event: wire.OutsideEvent, by: str) -> Draft:

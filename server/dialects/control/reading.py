@@ -1,5 +1,6 @@
 """Control's reads: lists, one mission, pages of events, snapshots, what runs."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from server.body import identity, number, seconds, word
 from server.core import Core, core, principal
 from server.cursors import after_sequence, sequence_of
 from server.dialects.control import wire
-from server.dialects.control.answers import reply
+from server.dialects.control.answers import reply, reply_list
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
 from server.missions.kinds import Facts
 from server.timeline import signal_body, stored_event
@@ -21,6 +22,7 @@ from streams.cursor import Cursor
 from streams.errors import NotFound
 
 HISTORY = 200
+HISTORY_BYTES = 4 << 20
 MAX_PAGE = 50_000
 SNAPSHOT_EVENTS = 1_500
 SNAPSHOT_CONVERSATION = 10
@@ -34,8 +36,7 @@ def facts_of(services: Core, row: MissionRow) -> Facts:
 
 async def full_mission(services: Core, row: MissionRow) -> wire.Mission:
     """The Mission object with its newest messages."""
-    newest = Slice(before=row.head + 1, types=CONVERSATION, limit=HISTORY)
-    history = await services.log.page(row.workspace_id, row.id, newest)
+    history = await services.log.newest(row.workspace_id, row.id, CONVERSATION, limit=HISTORY, max_bytes=HISTORY_BYTES)
     return wire.mission_of(row, facts_of(services, row), history)
 
 
@@ -71,7 +72,7 @@ async def current_mission(request: web.Request) -> web.Response:
     return reply(await full_mission(services, row))
 
 
-async def mission_events(request: web.Request) -> web.Response:
+async def mission_events(request: web.Request) -> web.StreamResponse:
     """GET /api/control/missions/:id/events: a page, ascending; before_seq wins over since_seq, types over view."""
     services, who = core(request), principal(request)
     row = await services.missions.get(who.workspace_id, identity(request))
@@ -91,7 +92,6 @@ async def mission_events(request: web.Request) -> web.Response:
         limit=limit,
         offset=offset,
     )
-    events = await services.log.page(who.workspace_id, row.id, wanted)
     counts = row.counts if types is None else {name: row.counts.get(name, 0) for name in types}
     headers = {
         "X-Max-Sequence": str(row.head),
@@ -99,7 +99,8 @@ async def mission_events(request: web.Request) -> web.Response:
     }
     if request.query.get("include_counts") != "false":
         headers["X-Total-Events"] = str(sum(counts.values()))
-    return reply([stored_event(event) for event in events], headers=headers)
+    pieces = services.log.pieces(who.workspace_id, row.id, wanted)
+    return await reply_list(request, ([stored_event(event) for event in piece] async for piece in pieces), headers)
 
 
 async def snapshot(request: web.Request) -> web.Response:
@@ -135,7 +136,9 @@ async def snapshot(request: web.Request) -> web.Response:
 async def workspace_events(request: web.Request) -> web.Response:
     """GET /api/control/events: the whole workspace, or ?mission=, after a cursor; ?wait= holds on for the next one."""
     services, who = core(request), principal(request)
-    channel = await channel_of(request)
+    channel = channel_of(request)
+    if channel.kind == "mission":
+        await services.missions.get(who.workspace_id, channel.id)
     follower = await services.hub.follower(who.workspace_id)
     head = await services.log.head(who.workspace_id)
     since = request.query.get("since")
@@ -143,10 +146,13 @@ async def workspace_events(request: web.Request) -> web.Response:
     cursor.check(epoch=head.epoch, floor=head.floor, head=head.head)
     wait = seconds(request, "wait", 0.0, most=MAX_WAIT_SECONDS)
     limit = number(request, "limit", 500, least=1, most=500)
-    if wait and cursor.position >= await services.log.before(channel, head.head):
-        follower.hint(head.head)
-        await follower.wait(channel, cursor.position, wait)
-        head = await services.log.head(who.workspace_id)
+    if wait:
+        with follower.waiting(channel) as arrival:
+            head = await services.log.head(who.workspace_id)
+            if cursor.position >= await services.log.before(channel, head.head):
+                follower.hint(head.head)
+                await asyncio.wait({arrival}, timeout=wait)
+                head = await services.log.head(who.workspace_id)
     page = await services.log.after(channel, cursor.position, until=head.head, max_bytes=1 << 20)
     events = page.events[:limit]
     is_rest = len(events) == len(page.events) and await _is_last(services, channel, events, head.head)
@@ -163,8 +169,8 @@ async def _is_last(services: Core, channel: Channel, events: Sequence[Any], head
     return not events or events[-1].position >= await services.log.before(channel, head)
 
 
-async def channel_of(request: web.Request) -> Channel:
-    """The channel that `?mission=` narrows to, or the workspace's. NotFound for an unknown or foreign mission."""
+def channel_of(request: web.Request) -> Channel:
+    """The channel that `?mission=` narrows to, or the workspace's; whether the mission exists is yet to be asked."""
     workspace_id = principal(request).workspace_id
     text = request.query.get("mission")
     if not text:
@@ -173,7 +179,6 @@ async def channel_of(request: web.Request) -> Channel:
         mission_id = UUID(text)
     except ValueError:
         raise NotFound("Mission not found") from None
-    await core(request).missions.get(workspace_id, mission_id)
     return Channel(workspace_id, "mission", mission_id)
 
 

@@ -1,6 +1,6 @@
 """GET /api/control/stream: the control stream, from a cursor or from now."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from server.dialects.control.frames import ControlFrames
 from server.dialects.control.reading import channel_of
 from server.sse import serve
 from server.timeline import TimelineSse
+from storage.missions import MissionRow
 from streams import sse
 from streams.channels import Channel
 from streams.cursor import Cursor
@@ -30,9 +31,10 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if face is None:
         raise BadRequest(f"format is one of {', '.join(_FACES)}")
     try:
-        channel = await channel_of(request)
+        channel = channel_of(request)
+        rows = await services.openings.rows(channel)
         opening = await _opening(request, services, channel)
-        state = await _state(services, channel)
+        state = _state(services, rows)
     except Unavailable as error:
         closing = {"code": 4503, "reason": error.message, "retry_ms": 1_000}
         first = sse.frame("status", {"type": "status", "state": "idle", "queue_len": 0})
@@ -62,11 +64,8 @@ async def _opening(request: web.Request, services: Core, channel: Channel) -> Op
     return await hub.opening(workspace_id, None)
 
 
-async def _state(services: Core, channel: Channel) -> dict[str, Any]:
+def _state(services: Core, rows: Sequence[MissionRow]) -> dict[str, Any]:
     """What the first frame says: the state of the mission, or of the busiest one of the workspace."""
-    rows = await services.missions.busy(channel.workspace_id)
-    if channel.kind == "mission":
-        rows = [row for row in rows if row.id == channel.id]
     running = next((row for row in rows if row.run_id is not None), None)
     if running is None:
         return {"state": "idle", "queue_len": sum(row.queued for row in rows)}

@@ -83,6 +83,8 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_once ON events (workspace_id, stream_id, dedupe_key) WHERE dedupe_key IS NOT NULL;
 CREATE INDEX events_of_crew ON events (workspace_id, crew_id, position) WHERE crew_id IS NOT NULL;
 CREATE INDEX events_of_team ON events (workspace_id, team_id, position) WHERE team_id IS NOT NULL;
+CREATE INDEX events_conversation ON events (workspace_id, stream_id, sequence)
+    WHERE type IN ('user_message', 'assistant_message', 'assistant_message_canonical');
 CREATE INDEX events_question ON events (workspace_id, tool_call_id)
     WHERE type = 'tool_call' AND (tool_name IN ('question', 'AskUserQuestion') OR tool_name LIKE 'ui\_%');
 
@@ -106,6 +108,7 @@ CREATE TABLE runs (
     lease_until timestamptz NOT NULL,
     backend text NOT NULL,
     partial text NOT NULL DEFAULT '',
+    partial_after bigint NOT NULL DEFAULT 0,
     usage json NOT NULL DEFAULT '{}',
     cost_cents integer NOT NULL DEFAULT 0,
     session_id text,
@@ -213,5 +216,25 @@ BEGIN
         IF found > after THEN high := middle; ELSE low := middle + 1; END IF;
     END LOOP;
     RETURN low;
+END
+$$;
+
+-- The last position of a workspace whose event is older than a moment, or its floor: `at` grows with the position.
+CREATE FUNCTION last_position_before(of_workspace uuid, moment timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    low bigint;
+    high bigint;
+    middle bigint;
+    found timestamptz;
+BEGIN
+    SELECT coalesce(min(position), 1), coalesce(max(position), 0) + 1 INTO low, high
+      FROM events WHERE workspace_id = of_workspace;
+    WHILE low < high LOOP
+        middle := (low + high) / 2;
+        SELECT at INTO found FROM events WHERE workspace_id = of_workspace AND position = middle;
+        IF found >= moment THEN high := middle; ELSE low := middle + 1; END IF;
+    END LOOP;
+    RETURN low - 1;
 END
 $$;
