@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.channels import Channel
 from streams.cursor import MAX_POSITION, Cursor
+from streams.errors import CursorGone
 from streams.event import Event, Signal
 from streams.hub import Hub
 from streams.reader import Head, Page
@@ -305,3 +307,126 @@ async def test_signals_reach_live_readers_only_and_are_conflated() -> None:
     assert hub.signals.of(MISSIONS[0]) == []
     hub.forget(connection)
     await task
+
+
+class HangingLog(MemoryLog):
+    """A log whose look at the heads never comes back, as a database that accepts and does not answer."""
+
+    async def heads(self, workspace_ids: Iterable[UUID]) -> dict[UUID, Head]:
+        await asyncio.Event().wait()
+        return {}
+
+
+async def test_heartbeats_do_not_wait_for_the_database() -> None:
+    log = HangingLog()
+    hub = Hub(log, gap_seconds=0, heartbeat_seconds=0.02)
+    await hub.start()
+    wire, connection, task = await attach(hub, ALL, 0)
+    await settle(lambda: wire.data.count(b"through 0\n") >= 5)
+    hub.forget(connection)
+    await task
+    await hub.close()
+
+
+class FailingLog(MemoryLog):
+    """A log whose first look behind a channel fails in a way that nobody planned."""
+
+    failures = 1
+
+    async def before(self, channel: Channel, position: int) -> int:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("out of memory")
+        return await super().before(channel, position)
+
+
+async def test_a_feed_that_could_not_be_made_is_made_by_the_next_subscriber() -> None:
+    log = FailingLog()
+    log.append()
+    hub = Hub(log, gap_seconds=0)
+    channel = Channel(WORKSPACE, "mission", MISSIONS[0])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        await attach(hub, channel, 0)
+    wire, connection, task = await attach(hub, channel, 0)
+    await settle(lambda: received(wire, 0) == [1])
+    hub.forget(connection)
+    await task
+
+
+class ShrinkingLog(MemoryLog):
+    """A log that retention has cut; whoever reads below the floor is told."""
+
+    floor = 0
+
+    async def after(
+        self, channel: Channel, position: int, *, until: int = MAX_POSITION, max_bytes: int = 1 << 18
+    ) -> Page:
+        page = await super().after(channel, position, until=until, max_bytes=max_bytes)
+        if position < self.floor:
+            raise CursorGone
+        return page
+
+
+async def test_a_reader_that_retention_overtakes_is_sent_away_with_the_reason() -> None:
+    log = ShrinkingLog()
+    for _ in range(10):
+        log.append()
+    hub = Hub(log, gap_seconds=0)
+    await hub.follower(WORKSPACE)
+    log.floor = 5
+    wire, connection = Wire(), None
+    connection = Connection(wire, "sse", is_chunked=False)
+    connection.farewell_frame = lambda body: f"closed {body['reason']}\n".encode()
+    await hub.subscribe(connection, ALL, Lines, Cursor("e", 2))
+    async with asyncio.timeout(2):
+        await connection.serve()
+    assert wire.data == b"closed cursor_gone\n"
+    hub.forget(connection)
+
+
+async def test_a_history_that_went_back_ends_its_streams() -> None:
+    log = MemoryLog()
+    for _ in range(5):
+        log.append()
+    hub = Hub(log, gap_seconds=0, heartbeat_seconds=0.02)
+    await hub.start()
+    _, connection, task = await attach(hub, ALL, 5)
+    del log.events[2:]
+    async with asyncio.timeout(2):
+        await task
+    assert connection.close_code == 4409
+    hub.forget(connection)
+    await hub.close()
+
+
+async def test_a_large_flush_is_read_in_pieces() -> None:
+    log = MemoryLog()
+    hub = Hub(log, gap_seconds=0)
+    wire, connection, task = await attach(hub, ALL, 0)
+    await asyncio.sleep(0.01)
+    largest = 0
+    write = wire.write
+
+    def watched(data: Any) -> None:
+        nonlocal largest
+        largest = max(largest, len(data))
+        write(data)
+
+    wire.write = watched  # type: ignore[method-assign]
+    hub.publish(WORKSPACE, [log.append() for _ in range(30_000)])
+    await settle(lambda: len(received(wire, 0)) == 30_000)
+    assert largest <= 128 << 10
+    hub.forget(connection)
+    await task
+
+
+async def test_what_a_waiter_waits_for_is_not_missed_between_reading_and_waiting() -> None:
+    log = MemoryLog()
+    hub = Hub(log, gap_seconds=0)
+    follower = await hub.follower(WORKSPACE)
+    channel = Channel(WORKSPACE, "mission", MISSIONS[0])
+    with follower.waiting(channel) as arrival:
+        assert await log.before(channel, 0) == 0
+        hub.publish(WORKSPACE, [log.append(MISSIONS[1]), log.append(MISSIONS[0])])
+        async with asyncio.timeout(1):
+            await arrival
