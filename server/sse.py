@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import HttpVersion11, web
@@ -15,6 +15,7 @@ from streams.errors import MissionstreamError
 from streams.sse import frame
 from streams.subscriber import STALL_SECONDS, Connection
 
+Attach = Callable[[Connection], Awaitable[Any]]
 log = structlog.get_logger()
 SEND_BUFFER_BYTES = 256 << 10
 _NEVER_SECONDS = 86_400.0
@@ -22,9 +23,8 @@ _NEVER_SECONDS = 86_400.0
 
 async def serve(
     request: web.Request,
-    attach: Callable[[Connection], Awaitable[None]] | None,
+    attach: Attach | None,
     first: bytes,
-    *,
     headers: Mapping[str, str],
 ) -> web.StreamResponse:
     """Answer 200, write `first`, attach the connection, and stay until either side closes it.
@@ -40,6 +40,7 @@ async def serve(
     await response.prepare(request)
     response.stop_streaming()  # the hub's heartbeat, one timer for all, takes the place of a ping task for each
     await response.write(first)
+    del first, headers  # not held for the life of the stream
     transport = request.transport
     if attach is None or transport is None:
         return response

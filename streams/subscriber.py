@@ -43,6 +43,11 @@ class Connection:
     a slow one just reads the log at its own pace.
     """
 
+    __slots__ = (
+        "_budget_bytes", "_sleep", "_taken", "_taken_at", "_written", "close_code", "farewell_frame", "is_chunked",
+        "is_closed", "kind", "owner", "subscribers", "transport",
+    )  # fmt: skip
+
     def __init__(
         self, transport: asyncio.WriteTransport, kind: str, *, is_chunked: bool, budget_bytes: int = BUDGET_BYTES
     ) -> None:
@@ -57,7 +62,7 @@ class Connection:
         self.farewell_frame: Callable[[dict[str, Any]], bytes] | None = None
         """How this transport says its last word; set by whoever opened it."""
         self._budget_bytes = budget_bytes
-        self._wake = asyncio.Event()
+        self._sleep: asyncio.Future[None] | None = None
         self._written = 0
         self._taken = 0
         self._taken_at = asyncio.get_running_loop().time()
@@ -99,7 +104,7 @@ class Connection:
             self.is_closed = True
             for subscriber in list(self.subscribers.values()):
                 subscriber.detach()
-            self._wake.set()
+            self.wake()
 
     def farewell(self, code: int, reason: str, retry_ms: int) -> None:
         """Say why and when to come back, then close. A reader over its budget is just closed."""
@@ -109,7 +114,9 @@ class Connection:
         self.close()
 
     def wake(self) -> None:
-        self._wake.set()
+        """Let `serve` look again. It looks at everything before it sleeps, so a wake that finds it awake is not lost."""
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(None)
 
     async def serve(self) -> None:
         """Read the log for whoever is behind, until the connection is closed."""
@@ -118,8 +125,8 @@ class Connection:
             while not self.is_closed:
                 behind = [subscriber for subscriber in self.subscribers.values() if not subscriber.is_live]
                 if not behind:
-                    self._wake.clear()
-                    await self._wake.wait()
+                    self._sleep = asyncio.get_running_loop().create_future()
+                    await self._sleep
                     continue
                 if self.is_over_budget or not await self._read(behind):
                     await asyncio.sleep(pause)

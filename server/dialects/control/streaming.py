@@ -1,6 +1,7 @@
 """GET /api/control/stream: the control stream, from a cursor or from now."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from server.cursors import after_sequence
 from server.dialects.control.errors import CORS
 from server.dialects.control.frames import ControlFrames
 from server.dialects.control.reading import channel_of
-from server.sse import serve
+from server.sse import Attach, serve
 from server.timeline import TimelineSse
 from storage.missions import MissionRow
 from streams import sse
@@ -26,6 +27,11 @@ _FACES: Mapping[str, Face] = {"control": ControlFrames, "timeline": TimelineSse}
 
 async def stream(request: web.Request) -> web.StreamResponse:
     """Server-sent events. Once authenticated always 200: overload or a lost database is a frame and a clean end."""
+    return await serve(request, *await _begin(request))
+
+
+async def _begin(request: web.Request) -> tuple[Attach | None, bytes, dict[str, str]]:
+    """How to attach, the first frames, the headers. All else is forgotten before the stream's long life begins."""
     services = core(request)
     face = _FACES.get(request.query.get("format", "control"))
     if face is None:
@@ -34,18 +40,14 @@ async def stream(request: web.Request) -> web.StreamResponse:
         channel = channel_of(request)
         rows = await services.openings.rows(channel)
         opening = await _opening(request, services, channel)
-        state = _state(services, rows)
     except Unavailable as error:
         closing = {"code": 4503, "reason": error.message, "retry_ms": 1_000}
         first = sse.frame("status", {"type": "status", "state": "idle", "queue_len": 0})
-        return await serve(request, None, first + sse.frame("closed", closing), headers=CORS)
-    first = sse.frame("status", {"type": "status", **state, "stream": opening.body()})
-    first += sse.cursor_block(str(opening.cursor))
-
-    async def attach(connection: Any) -> None:
-        await services.hub.subscribe(connection, channel, face, opening.cursor)
-
-    return await serve(request, attach, first, headers=CORS | {"X-Epoch": opening.cursor.epoch})
+        return None, first + sse.frame("closed", closing), CORS
+    status = {"type": "status", **_state(services, rows), "stream": opening.body()}
+    first = sse.frame("status", status) + sse.cursor_block(str(opening.cursor))
+    attach = partial(services.hub.subscribe, channel=channel, face=face, cursor=opening.cursor)
+    return attach, first, CORS | {"X-Epoch": opening.cursor.epoch}
 
 
 async def _opening(request: web.Request, services: Core, channel: Channel) -> Opening:
