@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 BUDGET_BYTES = 64 << 10
 PIECE_BYTES = 64 << 10
-MAX_FLUSH_BYTES = 256 << 10
-"""A larger flush is read in pieces, so that a slow reader holds its budget and no more than this."""
+MAX_FLUSH_BYTES = 1 << 20
+"""A larger flush is read in pieces, so that a slow reader holds its budget and no more than this. It is as large as a
+ring, since whoever falls behind before a larger one finds the rest only in the log."""
 STALL_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = (0.005, 0.25)
 log = structlog.get_logger()

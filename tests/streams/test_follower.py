@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -401,7 +402,7 @@ async def test_a_history_that_went_back_ends_its_streams() -> None:
 
 async def test_a_large_flush_is_read_in_pieces() -> None:
     log = MemoryLog()
-    hub = Hub(log, gap_seconds=0)
+    hub = Hub(log, gap_seconds=0, ring_bytes=8 << 20)
     wire, connection, task = await attach(hub, ALL, 0)
     await asyncio.sleep(0.01)
     largest = 0
@@ -413,8 +414,11 @@ async def test_a_large_flush_is_read_in_pieces() -> None:
         write(data)
 
     wire.write = watched  # type: ignore[method-assign]
-    hub.publish(WORKSPACE, [log.append() for _ in range(30_000)])
-    await settle(lambda: len(received(wire, 0)) == 30_000)
+    first = log.append()
+    numbered = (msgspec.structs.replace(first, position=n, sequence=n) for n in range(1, 80_001))
+    hub.publish(WORKSPACE, list(numbered))
+    await settle(lambda: wire.data.endswith(b"event 80000 79999\n"))
+    assert len(received(wire, 0)) == 80_000
     assert largest <= 128 << 10
     hub.forget(connection)
     await task
