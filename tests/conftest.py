@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,6 +33,12 @@ class Cluster(NamedTuple):
 
     connect: dict[str, Any]
     run: Callable[[Any], Any]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take SIGINT even where a shell started us in the background with it ignored: our children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
