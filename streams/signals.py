@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from streams.event import Signal
@@ -57,6 +58,11 @@ class SignalBoard:
     def of(self, stream: UUID) -> list[Signal]:
         """The mission's current signals."""
         return list(self._current.get(stream, {}).values())
+
+    def body(self, stream: UUID, name: str) -> dict[str, Any]:
+        """The body of one current signal of the mission; empty when there is none."""
+        signal = self._current.get(stream, {}).get(name)
+        return {} if signal is None else signal.body
 
     def resend(self) -> None:
         """Emit every current signal again, so that the newest repairs any that was lost."""

@@ -192,10 +192,11 @@ async def list_running(request: web.Request) -> web.Response:
 def _running(services: Core, row: MissionRow) -> wire.Running | None:
     if row.run_id is None and not row.queued:
         return None
-    signals = {signal.type: signal.body for signal in services.hub.signals.of(row.id)}
-    state = "queued" if row.run_id is None else signals.get("status", {}).get("state", "running")
-    plan = signals.get("progress", {})
-    return wire.running(row, state, signals.get("mission_activity", {}).get("label"), plan)
+    signals = services.hub.signals
+    state = "queued" if row.run_id is None else signals.body(row.id, "status").get("state", "running")
+    return wire.running(
+        row, state, signals.body(row.id, "mission_activity").get("label"), signals.body(row.id, "progress")
+    )
 
 
 async def list_queue(request: web.Request) -> web.Response:
@@ -249,8 +250,7 @@ async def progress(request: web.Request) -> web.Response:
     """GET /api/control/progress: the subtasks of the current mission, as its agent last reported them."""
     services, who = core(request), principal(request)
     mission_id = await services.missions.current(who.workspace_id, who.user_id)
-    signals = services.hub.signals.of(mission_id) if mission_id else []
-    body = next((signal.body for signal in signals if signal.type == "progress"), {})
+    body = services.hub.signals.body(mission_id, "progress") if mission_id else {}
     return reply(
         {
             "total_subtasks": body.get("total_subtasks", 0),

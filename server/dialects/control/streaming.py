@@ -71,6 +71,5 @@ def _state(services: Core, rows: Sequence[MissionRow]) -> dict[str, Any]:
     running = next((row for row in rows if row.run_id is not None), None)
     if running is None:
         return {"state": "idle", "queue_len": sum(row.queued for row in rows)}
-    signals = {signal.type: signal.body for signal in services.hub.signals.of(running.id)}
-    state = signals.get("status", {}).get("state", "running")
+    state = services.hub.signals.body(running.id, "status").get("state", "running")
     return {"state": state, "queue_len": running.queued, "mission_id": str(running.id)}
