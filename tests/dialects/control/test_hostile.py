@@ -8,7 +8,7 @@ from uuid import uuid4
 from aiohttp import ClientSession
 
 from tests.conftest import Serving
-from tests.dialects.control.test_turns import create, events, send, until
+from tests.dialects.control.driving import create, events, send, until_status
 
 
 async def append(http: ClientSession, mission_id: str, **event: Any) -> tuple[int, str]:
@@ -23,7 +23,7 @@ async def test_a_result_too_deep_to_parse_hurts_nobody(http: ClientSession) -> N
     deep = append(http, mission["id"], event_type="tool_result", tool_call_id="c", tool_name="t", content="[" * 50_000)
     answers = await asyncio.gather(deep, *(append(http, mission["id"]) for _ in range(5)))
     assert [status for status, _ in answers] == [200] * 6
-    await until(http, mission["id"], "completed")
+    await until_status(http, mission["id"], "completed")
 
 
 async def test_appending_does_not_answer_an_agents_question(http: ClientSession) -> None:
@@ -40,7 +40,7 @@ async def test_appending_does_not_answer_an_agents_question(http: ClientSession)
     assert await events(http, mission["id"], types="tool_result") == []
     async with http.post(f"/api/control/missions/{mission['id']}/cancel") as answer:
         assert answer.status == 200
-    await until(http, mission["id"], "interrupted")
+    await until_status(http, mission["id"], "interrupted")
 
 
 async def test_the_workspaces_own_stream_is_no_mission(http: ClientSession, serving: Serving) -> None:

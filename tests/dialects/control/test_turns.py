@@ -1,44 +1,17 @@
 """A mission's life over HTTP with the real demo agent."""
 
 import asyncio
-from typing import Any
 
 from aiohttp import ClientSession
 
-
-async def create(http: ClientSession, **body: Any) -> dict[str, Any]:
-    async with http.post("/api/control/missions", json=body) as answer:
-        assert answer.status == 200, await answer.text()
-        return await answer.json()
-
-
-async def send(http: ClientSession, mission_id: str, content: str, **body: Any) -> dict[str, Any]:
-    async with http.post("/api/control/message", json={"content": content, "mission_id": mission_id, **body}) as answer:
-        assert answer.status == 200, await answer.text()
-        return await answer.json()
-
-
-async def until(http: ClientSession, mission_id: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            async with http.get(f"/api/control/missions/{mission_id}") as answer:
-                mission = await answer.json()
-            if mission["status"] == status:
-                return mission
-            await asyncio.sleep(0.02)
-
-
-async def events(http: ClientSession, mission_id: str, **query: Any) -> list[dict[str, Any]]:
-    async with http.get(f"/api/control/missions/{mission_id}/events", params=query) as answer:
-        assert answer.status == 200, await answer.text()
-        return await answer.json()
+from tests.dialects.control.driving import create, events, send, until_status
 
 
 async def test_a_turn_is_in_the_log_in_order(http: ClientSession) -> None:
     mission = await create(http, title="look around")
     said = await send(http, mission["id"], "run echo one")
     assert said["queued"] is False
-    done = await until(http, mission["id"], "completed")
+    done = await until_status(http, mission["id"], "completed")
     assert [row["role"] for row in done["history"]] == ["user", "assistant"]
     rows = await events(http, mission["id"])
     assert [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
@@ -58,7 +31,7 @@ async def test_messages_to_a_busy_mission_wait_their_turn(http: ClientSession) -
     assert (first["queued"], second["queued"]) == (False, True)
     async with http.get("/api/control/queue") as answer:
         assert [row["content"] for row in await answer.json()] == ["say second"]
-    await until(http, mission["id"], "completed")
+    await until_status(http, mission["id"], "completed")
     said = await events(http, mission["id"], types="user_message,assistant_message")
     assert [(row["event_type"], row["metadata"].get("queued")) for row in said] == [
         ("user_message", False),
@@ -81,7 +54,7 @@ async def test_cancel_keeps_what_was_said_and_interrupts(http: ClientSession) ->
             await asyncio.sleep(0.02)
     async with http.post(f"/api/control/missions/{mission['id']}/cancel") as answer:
         assert await answer.json() == {"ok": True, "cancelled": mission["id"]}
-    ended = await until(http, mission["id"], "interrupted")
+    ended = await until_status(http, mission["id"], "interrupted")
     assert ended["resumable"] is True
     assert ended["terminal_reason"] == "cancelled"
     last = (await events(http, mission["id"], types="assistant_message"))[-1]
@@ -101,14 +74,14 @@ async def test_a_question_is_answered_through_the_api(http: ClientSession) -> No
         assert await answer.json() == {"ok": True, "delivered": True}
     async with http.post("/api/control/tool_result", json=answer_body) as answer:
         assert await answer.json() == {"ok": True, "delivered": False}
-    done = await until(http, mission["id"], "completed")
+    done = await until_status(http, mission["id"], "completed")
     assert "thanks" in done["history"][-1]["content"]
 
 
 async def test_a_failing_agent_fails_its_mission_and_says_why(http: ClientSession) -> None:
     mission = await create(http, title="crash")
     await send(http, mission["id"], "crash")
-    await until(http, mission["id"], "failed")
+    await until_status(http, mission["id"], "failed")
     [error] = await events(http, mission["id"], types="error")
     assert error["content"]
 
@@ -119,5 +92,5 @@ async def test_a_repeated_message_gets_the_first_answer_and_one_turn(http: Clien
     answers = await asyncio.gather(*(send(http, mission["id"], "say hello", client_message_id=key) for _ in range(8)))
     assert {answer["id"] for answer in answers} == {key}
     assert {answer["queued"] for answer in answers} == {False}
-    await until(http, mission["id"], "completed")
+    await until_status(http, mission["id"], "completed")
     assert len(await events(http, mission["id"], types="user_message")) == 1
