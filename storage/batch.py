@@ -1,9 +1,8 @@
 """One transaction of the writer: lock, decide, number, project, append. Applies many callers' parts together."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +10,7 @@ import msgspec
 
 from storage import statements
 from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, Rules
-from storage.statements import Head, SavedRow
+from storage.statements import Head, SavedRow, in_order
 from storage.states import StateCache, Versioned
 from streams.errors import Conflict, KeyReused, NotFound
 from streams.event import Draft, Event, ascii_json, cleaned
@@ -42,6 +41,21 @@ class Execute(msgspec.Struct):
 
 Part = Record | Execute
 Result = list[Appended] | Outcome
+_Known = Event | int
+"""An event of the log, or the place in this batch of one that is being appended."""
+
+
+class _Recorded(NamedTuple):
+    """What became of a record's drafts; its events have no position yet."""
+
+    rows: Sequence[tuple[_Known, bool]]
+
+
+class _Decided(NamedTuple):
+    """A command's outcome, and where its events begin in the batch; they have no position yet."""
+
+    outcome: Outcome
+    start: int
 
 
 class Batch:
@@ -49,9 +63,14 @@ class Batch:
 
     `results` holds, for each part, its result or the exception that only its caller gets. After `apply`, `events`
     are numbered; they are facts only once the caller has seen COMMIT succeed.
+
+    A dedupe key is taken for a new one at first: the log's own index refuses one that it has, as a
+    UniqueViolationError of `apply`. A batch that is `wary` looks them all up instead.
     """
 
-    def __init__(self, workspace_id: UUID, parts: Sequence[Part], kinds: Kinds, cache: StateCache) -> None:
+    def __init__(
+        self, workspace_id: UUID, parts: Sequence[Part], kinds: Kinds, cache: StateCache, *, is_wary: bool = False
+    ) -> None:
         self.workspace_id = workspace_id
         self.parts = parts
         self.results: list[Result | Exception] = []
@@ -59,11 +78,13 @@ class Batch:
         self.xact_id: str | None = None
         self._kinds = kinds
         self._cache = cache
+        self._is_wary = is_wary
+        self._unnumbered: list[_Recorded | _Decided | Outcome | Exception] = []
         self._at = datetime.now(UTC)
         self._heads: dict[UUID, Head] = {}
         self._states: dict[UUID, Versioned] = {}
         self._rows: dict[UUID, SavedRow] = {}
-        self._known: dict[tuple[UUID, str], Event] = {}
+        self._known: dict[tuple[UUID, str], _Known] = {}
         self._answers: dict[tuple[str, str], tuple[str, str]] = {}
         self._new_answers: dict[tuple[str, str], tuple[str, str]] = {}
         self._dedupe_keys: list[str | None] = []
@@ -73,11 +94,12 @@ class Batch:
         await self._read(connection)
         for part in self.parts:
             try:
-                self.results.append(self._record(part) if isinstance(part, Record) else self._execute(part))
+                self._unnumbered.append(self._record(part) if isinstance(part, Record) else self._execute(part))
             except Exception as error:  # one caller's fault is that caller's alone
-                self.results.append(error)
+                self._unnumbered.append(error)
         if self.events or self._new_answers:
             await self._save(connection)
+        self.results = [self._numbered(result) for result in self._unnumbered]
 
     async def is_stored(self, connection: asyncpg.Connection) -> bool:
         """Whether what the batch wrote is there; asked when its COMMIT was cut off and it is no longer in progress."""
@@ -100,8 +122,8 @@ class Batch:
         # from here on every reading is a statement of its own, after the locks: no other writer can make it old
         if keys := [part.key for part in parts if isinstance(part, Execute) and part.key]:
             self._answers = await statements.answers(connection, workspace_id, keys)
-        if asked := list(self._dedupes()):
-            self._known = await statements.known_events(connection, workspace_id, asked, self._at)
+        if self._is_wary and (asked := list(self._dedupes())):
+            self._known |= await statements.known_events(connection, workspace_id, asked, self._at)
         if missing := list(self._uncached()):
             self._states |= await statements.states(connection, workspace_id, missing, self._kinds)
 
@@ -124,32 +146,35 @@ class Batch:
 
     # deciding
 
-    def _record(self, part: Record) -> list[Appended]:
+    def _record(self, part: Record) -> _Recorded:
         head = self._heads.get(part.stream_id)
         if head is None or head.closed:
             raise NotFound(f"Mission {part.stream_id} not found")
-        events = [self._event(part.stream_id, head, draft, place) for place, draft in enumerate(part.drafts)]
-        self._refuse_other_content(part, events)
-        appended: list[Appended] = []
-        for event, draft in zip(events, part.drafts, strict=True):
+        self._refuse_other_content(part)
+        rows: list[tuple[_Known, bool]] = []
+        for draft in part.drafts:
             known = self._known.get((part.stream_id, draft.dedupe_key)) if draft.dedupe_key else None
             if known is None:
-                known = self._add(msgspec.structs.replace(event, sequence=head.head + 1), head, draft)
-                appended.append(Appended(known.sequence, known.position, True))
+                rows.append((len(self.events), True))
+                self._add(self._event(part.stream_id, head, draft, head.head + 1), head, draft)
             else:
-                appended.append(Appended(known.sequence, known.position, False))
-        return appended
+                rows.append((known, False))
+        return _Recorded(rows)
 
-    def _refuse_other_content(self, part: Record, events: list[Event]) -> None:
-        asked: dict[str, Event] = {}
-        for event, draft in zip(events, part.drafts, strict=True):
+    def _refuse_other_content(self, part: Record) -> None:
+        """Before anything of the record is added: all of it is stored, or nothing."""
+        asked: dict[str, Event | Draft] = {}
+        for draft in part.drafts:
             if draft.dedupe_key is not None:
-                first = self._known.get((part.stream_id, draft.dedupe_key)) or asked.get(draft.dedupe_key)
-                if first is not None and not _same(first, event):
+                known = self._known.get((part.stream_id, draft.dedupe_key))
+                first = self._stored(known) if known is not None else asked.setdefault(draft.dedupe_key, draft)
+                if first is not draft and not _is_same(first, draft):
                     raise KeyReused(f"event_id {draft.event_id or draft.dedupe_key} is known with other content")
-                asked.setdefault(draft.dedupe_key, event)
 
-    def _execute(self, part: Execute) -> Outcome:
+    def _stored(self, known: _Known) -> Event:
+        return self.events[known] if isinstance(known, int) else known
+
+    def _execute(self, part: Execute) -> _Decided | Outcome:
         if part.key is not None:
             first = self._answers.get((part.key.scope, part.key.key))
             if first is not None:
@@ -170,6 +195,7 @@ class Batch:
             self._add(event, self._heads[event.stream_id], draft)
             if event.type in rules.state_events and event.stream_id == part.stream_id:
                 head.version = event.sequence
+        start = len(self.events) - len(events)
         head.closed = decision.deletes
         if decision.drafts:
             self._states[part.stream_id] = Versioned(part.kind, head.version, state)
@@ -180,14 +206,14 @@ class Batch:
             entry = (part.key.fingerprint, answer)
             self._answers[part.key.scope, part.key.key] = entry
             self._new_answers[part.key.scope, part.key.key] = entry
-        return Outcome(answer, tuple(events), state)
+        return _Decided(Outcome(answer, tuple(events), state), start)
 
     def _before(self, part: Execute) -> tuple[Any, Head]:
         head = self._heads.get(part.stream_id)
         if part.command.creates:
             if head is not None:
                 raise Conflict(f"mission {part.stream_id} exists already")
-            return None, Head(head=0, version=0, closed=False, counts=Counter(), is_new=True)
+            return None, Head(head=0, version=0, closed=False, counts={}, is_new=True)
         known = self._states.get(part.stream_id)
         if head is None or head.closed or known is None or known.kind != part.kind:
             raise NotFound(f"Mission {part.stream_id} not found")
@@ -201,19 +227,19 @@ class Batch:
         for draft in map(cleaned, decision.drafts):
             stream_id = self.workspace_id if draft.to_workspace else part.stream_id
             at = self._heads[stream_id] if draft.to_workspace else head
-            event = self._event(stream_id, at, draft, added[stream_id])
             added[stream_id] += 1
+            event = self._event(stream_id, at, draft, at.head + added[stream_id])
             events.append(event)
             if draft.type in rules.state_events and not draft.to_workspace:
                 state = rules.evolve(state, event)
         return state, events
 
-    def _event(self, stream_id: UUID, head: Head, draft: Draft, place: int) -> Event:
+    def _event(self, stream_id: UUID, head: Head, draft: Draft, sequence: int) -> Event:
         return Event(
             workspace_id=self.workspace_id,
             position=0,  # known only when the workspace's head is
             stream_id=stream_id,
-            sequence=head.head + place + 1,
+            sequence=sequence,
             type=draft.type,
             at=self._at,
             actor=draft.actor,
@@ -223,17 +249,16 @@ class Batch:
             tool_call_id=draft.tool_call_id,
             tool_name=draft.tool_name,
             content=draft.content,
-            metadata=ascii_json(draft.metadata).decode() if draft.metadata else "{}",
+            metadata=_json(draft),
         )
 
-    def _add(self, event: Event, head: Head, draft: Draft) -> Event:
+    def _add(self, event: Event, head: Head, draft: Draft) -> None:
         head.head = event.sequence
-        head.counts[event.type] += 1
+        head.counts[event.type] = head.counts.get(event.type, 0) + 1
+        if draft.dedupe_key is not None:
+            self._known[event.stream_id, draft.dedupe_key] = len(self.events)
         self.events.append(event)
         self._dedupe_keys.append(draft.dedupe_key)
-        if draft.dedupe_key is not None:
-            self._known[event.stream_id, draft.dedupe_key] = event
-        return event
 
     # writing
 
@@ -245,26 +270,34 @@ class Batch:
             await statements.open_streams(connection, workspace_id, new)
         if self._rows:
             await statements.save_missions(connection, workspace_id, self._rows)
-        moved = {stream: self._heads[stream] for stream in sorted({e.stream_id for e in self.events} | set(self._rows))}
+        moved = self._rows.keys() | {event.stream_id for event in self.events}
         base, self.xact_id = await statements.append(
-            connection, workspace_id, self._at, moved, self.events, self._dedupe_keys
+            connection,
+            workspace_id,
+            self._at,
+            {stream: self._heads[stream] for stream in in_order(moved)},
+            self.events,
+            self._dedupe_keys,
         )
-        self._number(base)
-
-    def _number(self, base: int) -> None:
         self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
-        at = {(event.stream_id, event.sequence): event for event in self.events}
-        for index, (part, result) in enumerate(zip(self.parts, self.results, strict=True)):
-            if isinstance(result, list):
-                rows = [(row, at.get((part.stream_id, row.sequence))) for row in result]
-                self.results[index] = [r._replace(position=e.position) if e else r for r, e in rows]
-            elif isinstance(result, Outcome):
-                events = tuple(at[event.stream_id, event.sequence] for event in result.events)
-                self.results[index] = result._replace(events=events)
+
+    def _numbered(self, result: _Recorded | _Decided | Outcome | Exception) -> Result | Exception:
+        if isinstance(result, _Recorded):
+            stored = ((self._stored(known), is_fresh) for known, is_fresh in result.rows)
+            return [Appended(event.sequence, event.position, is_fresh) for event, is_fresh in stored]
+        if isinstance(result, _Decided):
+            outcome, start = result
+            return outcome._replace(events=tuple(self.events[start : start + len(outcome.events)]))
+        return result
 
 
-def _same(one: Event, other: Event) -> bool:
-    return all(
-        getattr(one, name) == getattr(other, name)
-        for name in ("type", "content", "tool_call_id", "tool_name", "metadata")
+def _json(draft: Draft) -> str:
+    return ascii_json(draft.metadata).decode() if draft.metadata else "{}"
+
+
+def _is_same(first: Event | Draft, draft: Draft) -> bool:
+    """Whether a draft says what the first one with its dedupe key said."""
+    metadata = first.metadata if isinstance(first, Event) else _json(first)
+    return metadata == _json(draft) and all(
+        getattr(first, name) == getattr(draft, name) for name in ("type", "content", "tool_call_id", "tool_name")
     )

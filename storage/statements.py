@@ -1,9 +1,9 @@
 """The statements of the writer's transaction, as functions: what they take and give, and nothing of its rules."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +14,8 @@ from storage.rules import Key, Kinds, Row
 from storage.states import Versioned
 from streams.event import Event
 
+T = TypeVar("T")
+
 
 class Head(msgspec.Struct):
     """A locked stream as the batch moves it on."""
@@ -21,7 +23,7 @@ class Head(msgspec.Struct):
     head: int
     version: int
     closed: bool
-    counts: Counter[str]
+    counts: dict[str, int]
     crew_id: UUID | None = None
     team_id: UUID | None = None
     is_new: bool = False
@@ -36,15 +38,20 @@ class SavedRow(NamedTuple):
     deleted_at: datetime | None
 
 
+def in_order(ids: Iterable[UUID]) -> list[UUID]:
+    """Ids as PostgreSQL orders them, which is the order of all locks."""
+    return sorted(ids, key=attrgetter("int"))
+
+
 async def lock(connection: asyncpg.Connection, workspace_id: UUID, streams: Iterable[UUID]) -> dict[UUID, Head]:
     """Lock the streams that exist, in order of id, and read their heads."""
-    rows = await connection.fetch(queries.writer.lock, workspace_id, sorted(streams))
+    rows = await connection.fetch(queries.writer.lock, workspace_id, in_order(streams))
     return {
         row["id"]: Head(
             head=row["head"],
             version=row["state_version"],
             closed=row["closed"],
-            counts=Counter(msgspec.json.decode(row["counts"])),
+            counts=msgspec.json.decode(row["counts"]),
             crew_id=row["crew_id"],
             team_id=row["team_id"],
         )
@@ -121,7 +128,7 @@ async def open_streams(connection: asyncpg.Connection, workspace_id: UUID, new: 
 
 async def save_missions(connection: asyncpg.Connection, workspace_id: UUID, saved: Mapping[UUID, SavedRow]) -> None:
     """Write projections, in order of id."""
-    columns = zip(*(_columns(mission_id, saved[mission_id]) for mission_id in sorted(saved)), strict=True)
+    columns = zip(*(_columns(mission_id, saved[mission_id]) for mission_id in in_order(saved)), strict=True)
     await connection.execute(queries.writer.save_missions, workspace_id, *map(list, columns))
 
 
@@ -143,7 +150,7 @@ async def append(
     dedupe_keys: Sequence[str | None],
 ) -> tuple[int, str]:
     """Append; give the position before the first event, and the transaction's id for a COMMIT that is cut off."""
-    heads = list(moved.values())
+    heads = moved.values()
     base, xact_id = await connection.fetchrow(
         queries.writer.append,
         workspace_id,
@@ -156,17 +163,22 @@ async def append(
         [event.stream_id for event in events],
         [event.sequence for event in events],
         [event.type for event in events],
-        [event.actor for event in events],
-        [event.crew_id for event in events],
-        [event.team_id for event in events],
-        [event.event_id for event in events],
-        [event.tool_call_id for event in events],
-        [event.tool_name for event in events],
-        dedupe_keys,
+        _sparse([event.actor for event in events]),
+        _sparse([event.crew_id for event in events]),
+        _sparse([event.team_id for event in events]),
+        _sparse([event.event_id for event in events]),
+        _sparse([event.tool_call_id for event in events]),
+        _sparse([event.tool_name for event in events]),
+        _sparse(dedupe_keys),
         [event.content for event in events],
         [event.metadata for event in events],
     )
     return base, xact_id
+
+
+def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:
+    """The column, or None when nothing stands in it: unnest fills it up, and nothing need be encoded."""
+    return None if column.count(None) == len(column) else column
 
 
 async def is_in_progress(connection: asyncpg.Connection, xact_id: str) -> bool:

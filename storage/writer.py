@@ -54,6 +54,7 @@ class Writer:
         self._queued_bytes = 0
         self._committing: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.TimerHandle | None = None
         self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
 
     def submit(
@@ -71,11 +72,13 @@ class Writer:
         self._queued_bytes += size
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"writer {self._workspace_id}")
-            self._watch()
+            if self._watching is None:
+                self._watching = loop.call_later(_WATCH_SECONDS, self._watch)
         return done
 
     def _watch(self) -> None:
         """Tell those whose patience has ended; one timer for all of them, while there is work."""
+        self._watching = None
         if self.is_idle:
             return
         loop = asyncio.get_running_loop()
@@ -83,7 +86,7 @@ class Writer:
         for waiter in (*self._committing, *self._queue):
             if waiter.patience_ends <= now and not waiter.done.done():
                 _settle(waiter, OutcomeUnknown())
-        loop.call_later(_WATCH_SECONDS, self._watch)
+        self._watching = loop.call_later(_WATCH_SECONDS, self._watch)
 
     @property
     def is_idle(self) -> bool:
@@ -122,21 +125,22 @@ class Writer:
             self._queued_bytes -= head.bytes
         return batch
 
-    async def _commit(self, waiting: list[_Waiting], *, is_second_try: bool = False) -> None:
-        batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache)
+    async def _commit(self, waiting: list[_Waiting], *, is_wary: bool = False) -> None:
+        batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
         started = asyncio.get_running_loop().time()
         try:
             committed = await self._transact(batch)
         except FAILURES as error:
             if is_lost(error):
                 _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
-            elif isinstance(error, asyncpg.UniqueViolationError) and not is_second_try and len(waiting) == 1:
-                await self._commit(waiting, is_second_try=True)  # another process was quicker: its answer is there now
+            elif isinstance(error, asyncpg.UniqueViolationError) and not is_wary:
+                # a dedupe key that is known, or an answer of which another process was quicker: both are there now
+                await self._commit(waiting, is_wary=True)
             else:
                 await self._one_by_one(waiting, error)
             return
         if not committed:
-            await self._commit(waiting)
+            await self._commit(waiting, is_wary=is_wary)
             return
         batch.committed()
         if batch.events:

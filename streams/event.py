@@ -76,7 +76,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 def cleaned(draft: Draft) -> Draft:
     """The draft with every string storable; BadRequest when its metadata nests too deep."""
     texts = (draft.content, draft.event_id, draft.dedupe_key, draft.tool_call_id, draft.tool_name)
-    if not draft.metadata and not any(text and _UNSTORABLE.search(text) for text in texts):
+    if not draft.metadata and all(map(_is_storable, texts)):
         return draft
     return Draft(
         type=draft.type,
@@ -91,9 +91,15 @@ def cleaned(draft: Draft) -> Draft:
     )
 
 
+def _is_storable(text: str | None) -> bool:
+    if not text:
+        return True
+    return "\0" not in text if text.isascii() else _UNSTORABLE.search(text) is None
+
+
 def clean_text(text: str) -> str:
     """Replace what PostgreSQL and JSON readers cannot hold (NUL, lone surrogates) by U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return text if _is_storable(text) else _UNSTORABLE.sub("\ufffd", text)
 
 
 def clean_value(value: Any, depth: int = MAX_DEPTH) -> Any:
