@@ -283,8 +283,8 @@ class Batch:
 
     def _numbered(self, result: _Recorded | _Decided | Outcome | Exception) -> Result | Exception:
         if isinstance(result, _Recorded):
-            stored = ((self._stored(known), is_fresh) for known, is_fresh in result.rows)
-            return [Appended(event.sequence, event.position, is_fresh) for event, is_fresh in stored]
+            rows = [(self._stored(known), is_fresh) for known, is_fresh in result.rows]
+            return [Appended(event.sequence, event.position, is_fresh) for event, is_fresh in rows]
         if isinstance(result, _Decided):
             outcome, start = result
             return outcome._replace(events=tuple(self.events[start : start + len(outcome.events)]))

@@ -151,6 +151,7 @@ async def append(
 ) -> tuple[int, str]:
     """Append; give the position before the first event, and the transaction's id for a COMMIT that is cut off."""
     heads = moved.values()
+    places = {stream: place for place, stream in enumerate(moved, 1)}
     base, xact_id = await connection.fetchrow(
         queries.writer.append,
         workspace_id,
@@ -159,8 +160,8 @@ async def append(
         [head.head for head in heads],
         [head.version for head in heads],
         [msgspec.json.encode(head.counts).decode() for head in heads],
-        [head.closed for head in heads],
-        [event.stream_id for event in events],
+        [stream for stream, head in moved.items() if head.closed],
+        [places[event.stream_id] for event in events],
         [event.sequence for event in events],
         [event.type for event in events],
         _sparse([event.actor for event in events]),
@@ -171,7 +172,7 @@ async def append(
         _sparse([event.tool_name for event in events]),
         _sparse(dedupe_keys),
         [event.content for event in events],
-        [event.metadata for event in events],
+        _sparse([None if event.metadata == "{}" else event.metadata for event in events]),
     )
     return base, xact_id
 

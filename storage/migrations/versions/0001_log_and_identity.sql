@@ -167,32 +167,34 @@ CREATE TABLE current_missions (
 );
 
 -- Appends a batch: stream heads first, then, last because it is the hot row, the workspace's head.
--- Arrays run in parallel. Gives the position before the first event, and the transaction for a lost COMMIT.
+-- Arrays of streams run in parallel, and so do those of events, whose `places` tell the stream among the moved ones
+-- (from 1). An array in which nothing stands may be null; no metadata is '{}'. Gives the position before the first
+-- event, and the transaction for a lost COMMIT.
 CREATE FUNCTION append_events(
     of_workspace uuid, happened_at timestamptz,
-    moved_streams uuid[], new_heads bigint[], new_versions bigint[], new_counts text[], now_closed boolean[],
-    stream_ids uuid[], sequences bigint[], types text[], actors text[], crew_ids uuid[], team_ids uuid[],
+    moved_streams uuid[], new_heads bigint[], new_versions bigint[], new_counts text[], closed_streams uuid[],
+    places integer[], sequences bigint[], types text[], actors text[], crew_ids uuid[], team_ids uuid[],
     event_ids text[], tool_call_ids text[], tool_names text[], dedupe_keys text[], contents text[], metadatas text[],
     OUT base bigint, OUT xact_id text
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    added bigint := cardinality(stream_ids);
+    added bigint := cardinality(places);
 BEGIN
     UPDATE streams AS s
-       SET head = m.head, state_version = m.version, at = happened_at, counts = m.counts::json, closed = m.closed
-      FROM unnest(moved_streams, new_heads, new_versions, new_counts, now_closed)
-           AS m (id, head, version, counts, closed)
+       SET head = m.head, state_version = m.version, at = happened_at, counts = m.counts::json,
+           closed = s.closed OR s.id = ANY(closed_streams)
+      FROM unnest(moved_streams, new_heads, new_versions, new_counts) AS m (id, head, version, counts)
      WHERE s.workspace_id = of_workspace AND s.id = m.id;
     UPDATE workspace_heads AS h SET head = h.head + added
      WHERE h.workspace_id = of_workspace RETURNING h.head - added INTO STRICT base;
     INSERT INTO events (workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id,
                         event_id, tool_call_id, tool_name, dedupe_key, content, metadata)
-    SELECT of_workspace, base + n.place, n.stream_id, n.sequence, n.type, happened_at, n.actor, n.crew_id, n.team_id,
-           n.event_id, n.tool_call_id, n.tool_name, n.dedupe_key, n.content, n.metadata::json
-      FROM unnest(stream_ids, sequences, types, actors, crew_ids, team_ids, event_ids, tool_call_ids, tool_names,
+    SELECT of_workspace, base + n.number, moved_streams[n.place], n.sequence, n.type, happened_at, n.actor, n.crew_id,
+           n.team_id, n.event_id, n.tool_call_id, n.tool_name, n.dedupe_key, n.content, coalesce(n.metadata, '{}')::json
+      FROM unnest(places, sequences, types, actors, crew_ids, team_ids, event_ids, tool_call_ids, tool_names,
                   dedupe_keys, contents, metadatas) WITH ORDINALITY
-           AS n (stream_id, sequence, type, actor, crew_id, team_id, event_id, tool_call_id, tool_name,
-                 dedupe_key, content, metadata, place);
+           AS n (place, sequence, type, actor, crew_id, team_id, event_id, tool_call_id, tool_name,
+                 dedupe_key, content, metadata, number);
     xact_id := pg_current_xact_id()::text;
 END
 $$;
