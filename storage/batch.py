@@ -10,8 +10,8 @@ import msgspec
 
 from storage import statements
 from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, Rules
-from storage.statements import Head, SavedRow, in_order
-from storage.states import StateCache, Versioned
+from storage.statements import SavedRow, in_order
+from storage.states import Head, HeadCache, StateCache, Versioned
 from streams.errors import Conflict, KeyReused, NotFound
 from streams.event import Draft, Event, ascii_json, cleaned
 
@@ -61,11 +61,12 @@ class _Decided(NamedTuple):
 class Batch:
     """The work of one transaction of one workspace. Not reused.
 
-    `results` holds, for each part, its result or the exception that only its caller gets. After `apply`, `events`
+    `results` holds, for each part, its result or the exception that only its caller gets. After `save`, `events`
     are numbered; they are facts only once the caller has seen COMMIT succeed.
 
-    A dedupe key is taken for a new one at first: the log's own index refuses one that it has, as a
-    UniqueViolationError of `apply`. A batch that is `wary` looks them all up instead.
+    Either `foresee`, `decide`, and `save` as a transaction of its own; or `apply` within a transaction. A dedupe key
+    is taken for a new one at first: the log's own index refuses one that it has, as a UniqueViolationError of `save`.
+    A batch that is `wary` looks them all up instead.
     """
 
     def __init__(
@@ -75,13 +76,14 @@ class Batch:
         self.parts = parts
         self.results: list[Result | Exception] = []
         self.events: list[Event] = []
-        self.xact_id: str | None = None
+        self.streams = {stream for part in parts for stream in part.streams(workspace_id)}
         self._kinds = kinds
         self._cache = cache
         self._is_wary = is_wary
         self._unnumbered: list[_Recorded | _Decided | Outcome | Exception] = []
         self._at = datetime.now(UTC)
         self._heads: dict[UUID, Head] = {}
+        self._foreseen: dict[UUID, int] | None = None
         self._states: dict[UUID, Versioned] = {}
         self._rows: dict[UUID, SavedRow] = {}
         self._known: dict[tuple[UUID, str], _Known] = {}
@@ -90,26 +92,53 @@ class Batch:
         self._dedupe_keys: list[str | None] = []
 
     async def apply(self, connection: asyncpg.Connection) -> None:
-        """Run every statement but BEGIN and COMMIT."""
+        """Run every statement but BEGIN and COMMIT: lock, decide, save."""
         await self._read(connection)
+        self.decide()
+        await self.save(connection)
+
+    def foresee(self, heads: HeadCache) -> bool:
+        """Whether nothing need be read: all is activity, on streams whose heads are known."""
+        if self._is_wary or not all(isinstance(part, Record) for part in self.parts):
+            return False
+        known = heads.of(self.streams)
+        if known is None:
+            return False
+        self._heads, self._foreseen = known, {stream: head.head for stream, head in known.items()}
+        return True
+
+    def decide(self) -> None:
+        """Find out what every part leads to, in memory."""
         for part in self.parts:
             try:
                 self._unnumbered.append(self._record(part) if isinstance(part, Record) else self._execute(part))
             except Exception as error:  # one caller's fault is that caller's alone
                 self._unnumbered.append(error)
-        if self.events or self._new_answers:
-            await self._save(connection)
-        self.results = [self._numbered(result) for result in self._unnumbered]
+
+    async def save(self, connection: asyncpg.Connection) -> None:
+        """Write, and number what was written. Of a batch that was foreseen this may be repeated: it is stored once.
+
+        SerializationError, for a foreseen one, when a stream is no longer as it was known.
+        """
+        self._number(await self._write(connection) if self.has_writes else 0)
+
+    @property
+    def has_writes(self) -> bool:
+        return bool(self.events or self._new_answers)
 
     async def is_stored(self, connection: asyncpg.Connection) -> bool:
-        """Whether what the batch wrote is there; asked when its COMMIT was cut off and it is no longer in progress."""
-        if self.events:
-            return await statements.has_event(connection, self.events[-1])
-        scope, key = next(iter(self._new_answers))
-        return await statements.has_answer(connection, self.workspace_id, scope, key, self._at)
+        """Whether what the batch wrote is there, asked when the connection broke; it is numbered then."""
+        if not self.events:
+            scope, key = next(iter(self._new_answers))
+            return await statements.has_answer(connection, self.workspace_id, scope, key, self._at)
+        last = await statements.position_of(connection, self.events[-1])
+        if last is not None:
+            self._number(last - len(self.events))
+        return last is not None
 
-    def committed(self) -> None:
-        """Tell the state cache what is now true."""
+    def committed(self, heads: HeadCache) -> None:
+        """Tell the caches what is now true."""
+        heads.put(self._heads)
         for stream_id, state in self._states.items():
             self._cache.put(self.workspace_id, stream_id, state)
 
@@ -117,8 +146,7 @@ class Batch:
 
     async def _read(self, connection: asyncpg.Connection) -> None:
         workspace_id, parts = self.workspace_id, self.parts
-        wanted = {stream for part in parts for stream in part.streams(workspace_id)}
-        self._heads = await statements.lock(connection, workspace_id, wanted)
+        self._heads = await statements.lock(connection, workspace_id, self.streams)
         # from here on every reading is a statement of its own, after the locks: no other writer can make it old
         if keys := [part.key for part in parts if isinstance(part, Execute) and part.key]:
             self._answers = await statements.answers(connection, workspace_id, keys)
@@ -262,7 +290,7 @@ class Batch:
 
     # writing
 
-    async def _save(self, connection: asyncpg.Connection) -> None:
+    async def _write(self, connection: asyncpg.Connection) -> int:
         workspace_id = self.workspace_id
         if self._new_answers:
             await statements.save_answers(connection, workspace_id, self._at, self._new_answers)
@@ -270,16 +298,20 @@ class Batch:
             await statements.open_streams(connection, workspace_id, new)
         if self._rows:
             await statements.save_missions(connection, workspace_id, self._rows)
-        moved = self._rows.keys() | {event.stream_id for event in self.events}
-        base, self.xact_id = await statements.append(
+        moved = in_order(self._rows.keys() | {event.stream_id for event in self.events})
+        return await statements.append(
             connection,
             workspace_id,
             self._at,
-            {stream: self._heads[stream] for stream in in_order(moved)},
+            {stream: self._heads[stream] for stream in moved},
+            None if self._foreseen is None else [self._foreseen[stream] for stream in moved],
             self.events,
             self._dedupe_keys,
         )
+
+    def _number(self, base: int) -> None:
         self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
+        self.results = [self._numbered(result) for result in self._unnumbered]
 
     def _numbered(self, result: _Recorded | _Decided | Outcome | Exception) -> Result | Exception:
         if isinstance(result, _Recorded):

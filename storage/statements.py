@@ -11,22 +11,10 @@ import msgspec
 
 from storage.queries import queries
 from storage.rules import Key, Kinds, Row
-from storage.states import Versioned
+from storage.states import Head, Versioned
 from streams.event import Event
 
 T = TypeVar("T")
-
-
-class Head(msgspec.Struct):
-    """A locked stream as the batch moves it on."""
-
-    head: int
-    version: int
-    closed: bool
-    counts: dict[str, int]
-    crew_id: UUID | None = None
-    team_id: UUID | None = None
-    is_new: bool = False
 
 
 class SavedRow(NamedTuple):
@@ -146,17 +134,23 @@ async def append(
     workspace_id: UUID,
     at: datetime,
     moved: Mapping[UUID, Head],
+    expected_heads: Sequence[int] | None,
     events: Sequence[Event],
     dedupe_keys: Sequence[str | None],
-) -> tuple[int, str]:
-    """Append; give the position before the first event, and the transaction's id for a COMMIT that is cut off."""
+) -> int:
+    """Append; give the position before the first event.
+
+    With `expected_heads`, of the moved streams in their order, nothing need be locked before: SerializationError when
+    a stream is closed or its head is another.
+    """
     heads = moved.values()
     places = {stream: place for place, stream in enumerate(moved, 1)}
-    base, xact_id = await connection.fetchrow(
+    base: int = await connection.fetchval(
         queries.writer.append,
         workspace_id,
         at,
         list(moved),
+        expected_heads,
         [head.head for head in heads],
         [head.version for head in heads],
         [msgspec.json.encode(head.counts).decode() for head in heads],
@@ -174,7 +168,7 @@ async def append(
         [event.content for event in events],
         _sparse([None if event.metadata == "{}" else event.metadata for event in events]),
     )
-    return base, xact_id
+    return base
 
 
 def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:
@@ -182,20 +176,23 @@ def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:
     return None if column.count(None) == len(column) else column
 
 
-async def is_in_progress(connection: asyncpg.Connection, xact_id: str) -> bool:
-    """Whether the transaction still runs. False tells nothing of how it ended: its id may have been given out again."""
-    try:
-        return bool(await connection.fetchval(queries.writer.fate, xact_id) == "in progress")
-    except asyncpg.InvalidParameterValueError:  # in the future: a crash took the transaction and its id
-        return False
+async def settled(connection: asyncpg.Connection, workspace_id: UUID) -> None:
+    """Return when no transaction that has appended to the workspace is under way."""
+    await connection.fetchval(queries.writer.settled, workspace_id)
 
 
-async def has_event(connection: asyncpg.Connection, event: Event) -> bool:
-    """Whether this very event is in the log."""
-    found: bool = await connection.fetchval(
-        queries.writer.has_event, event.workspace_id, event.position, event.stream_id, event.sequence, event.at
+async def position_of(connection: asyncpg.Connection, event: Event) -> int | None:
+    """The position of this very event, known by everything but its position; None when it is not in the log."""
+    position: int | None = await connection.fetchval(
+        queries.writer.position_of,
+        event.workspace_id,
+        event.stream_id,
+        event.sequence,
+        event.at,
+        event.type,
+        event.content,
     )
-    return found
+    return position
 
 
 async def has_answer(connection: asyncpg.Connection, workspace_id: UUID, scope: str, key: str, at: datetime) -> bool:

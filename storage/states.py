@@ -1,8 +1,11 @@
-"""Mission states kept in memory; each is trusted only at the version that the locked row names."""
+"""What the writer remembers: states of missions and heads of streams. Neither is trusted without the database's word."""
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 
 class Versioned(NamedTuple):
@@ -33,3 +36,43 @@ class StateCache:
         self._states.move_to_end((workspace_id, mission_id))
         if len(self._states) > self._size:
             self._states.popitem(last=False)
+
+
+class Head(msgspec.Struct):
+    """A stream as a batch moves it on."""
+
+    head: int
+    version: int
+    closed: bool
+    counts: dict[str, int]
+    crew_id: UUID | None = None
+    team_id: UUID | None = None
+    is_new: bool = False
+
+    def copy(self) -> "Head":
+        return msgspec.structs.replace(self, counts=dict(self.counts))
+
+
+class HeadCache:
+    """The heads of one workspace's recently moved streams, as this process last knew them."""
+
+    def __init__(self, size: int = 2_000) -> None:
+        self._size = size
+        self._heads: OrderedDict[UUID, Head] = OrderedDict()
+
+    def of(self, streams: Iterable[UUID]) -> dict[UUID, Head] | None:
+        """Copies of the heads; None unless all are known."""
+        known = {stream: self._heads.get(stream) for stream in streams}
+        return None if None in known.values() else {stream: head.copy() for stream, head in known.items() if head}
+
+    def put(self, heads: Mapping[UUID, Head]) -> None:
+        for stream, head in heads.items():
+            head.is_new = False
+            self._heads[stream] = head
+            self._heads.move_to_end(stream)
+        while len(self._heads) > self._size:
+            self._heads.popitem(last=False)
+
+    def forget(self, streams: Iterable[UUID]) -> None:
+        for stream in streams:
+            self._heads.pop(stream, None)

@@ -14,8 +14,8 @@ import structlog
 from storage.batch import Batch, Execute, Part, Record, Result
 from storage.pool import FAILURES, Database, is_lost
 from storage.rules import Appended, Command, Key, Kinds, Outcome
-from storage.statements import is_in_progress
-from storage.states import StateCache
+from storage.statements import settled
+from storage.states import HeadCache, StateCache
 from streams.errors import MissionstreamError, NotFound, OutcomeUnknown, Unavailable, Unprocessable
 from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
 
@@ -49,6 +49,7 @@ class Writer:
         self._database = database
         self._kinds = kinds
         self._cache = cache
+        self._heads = HeadCache()
         self._publish = publish
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -129,7 +130,7 @@ class Writer:
         batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
         started = asyncio.get_running_loop().time()
         try:
-            committed = await self._transact(batch)
+            is_stored = await (self._send(batch) if batch.foresee(self._heads) else self._transact(batch))
         except FAILURES as error:
             if is_lost(error):
                 _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
@@ -139,10 +140,10 @@ class Writer:
             else:
                 await self._one_by_one(waiting, error)
             return
-        if not committed:
+        if not is_stored:
             await self._commit(waiting, is_wary=is_wary)
             return
-        batch.committed()
+        batch.committed(self._heads)
         if batch.events:
             self._tell(batch.events, asyncio.get_running_loop().time() - started)
         for waiter, result in zip(waiting, batch.results, strict=True):
@@ -163,8 +164,35 @@ class Writer:
         log.warning("writer.refused", workspace_id=str(self._workspace_id), error=repr(error))
         _fail(waiting, _meaning(error), error)
 
+    async def _send(self, batch: Batch) -> bool:
+        """Store a foreseen batch by one statement; False when a stream was not as foreseen and nothing was stored.
+
+        When the connection breaks the very same statement is sent again: it and the lost one both compare the heads,
+        so that at most one of them is stored.
+        """
+        batch.decide()
+        sent, pause = 0, 0.05
+        while True:
+            try:
+                async with self._database.writing() as connection:
+                    sent += 1
+                    await batch.save(connection)
+                return True
+            except asyncpg.SerializationError:
+                self._heads.forget(batch.streams)
+                return sent > 1 and await self._look_up(batch)
+            except FAILURES as error:
+                if batch.results:
+                    log.warning("writer.release_failed", error=repr(error))  # the pool's trouble: it is stored
+                    return True
+                if not (sent and is_lost(error)):
+                    raise
+                log.warning("writer.append_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
     async def _transact(self, batch: Batch) -> bool:
-        """Apply the batch; False when its COMMIT was cut off and the transaction turned out to be aborted."""
+        """Store the batch by a transaction; False when its COMMIT was cut off and nothing was stored."""
         is_committed = False
         try:
             async with self._database.writing() as connection:
@@ -180,7 +208,7 @@ class Writer:
             if not is_committed:
                 raise
             log.warning("writer.release_failed", error=repr(error))  # the pool's trouble, not the transaction's
-        return is_committed or await self._look_up(batch, batch.xact_id or "0")
+        return is_committed or await self._look_up(batch)
 
     async def _committed(self, connection: asyncpg.Connection, batch: Batch) -> bool:
         """COMMIT; False when the connection was lost in it, so that its outcome has to be looked up."""
@@ -189,22 +217,22 @@ class Writer:
         except FAILURES as error:
             if not is_lost(error):
                 raise
-            if batch.xact_id is None:
-                return True  # nothing was written
+            if not batch.has_writes:
+                return True
             log.warning("writer.commit_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
             return False
         return True
 
-    async def _look_up(self, batch: Batch, xact_id: str) -> bool:
+    async def _look_up(self, batch: Batch) -> bool:
         """Ask until the database says whether the batch was stored; meanwhile nothing else is appended."""
         pause = 0.05
         while True:
             with suppress(*FAILURES):
                 async with self._database.writing() as connection:
-                    if not await is_in_progress(connection, xact_id):
-                        is_stored = await batch.is_stored(connection)
-                        log.info("writer.commit_looked_up", workspace_id=str(self._workspace_id), is_stored=is_stored)
-                        return is_stored
+                    await settled(connection, self._workspace_id)
+                    is_stored = await batch.is_stored(connection)
+                    log.info("writer.looked_up", workspace_id=str(self._workspace_id), is_stored=is_stored)
+                    return is_stored
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 

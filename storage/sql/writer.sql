@@ -51,19 +51,17 @@ SELECT $1, n.scope, n.key, n.fingerprint, n.answer::json, $2
  ORDER BY n.scope, n.key;
 
 -- name: append
--- Appends the batch's events; see the function. Gives the position before the first one and the transaction's id.
-SELECT base, xact_id
-  FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+-- Appends the batch's events; see the function. Gives the position before the first one.
+SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
 
--- name: fate
--- What became of a transaction whose COMMIT was cut off ($1 its id). An id that never reached the disk is given out
--- again after a crash, or lies in the future: only `in progress` is to be believed, the rest is asked of the rows.
-SELECT pg_xact_status($1::text::xid8) AS status;
+-- name: settled
+-- Waits until no transaction that has appended to a workspace ($1) is under way: each holds this row until its end.
+SELECT head FROM workspace_heads WHERE workspace_id = $1 FOR UPDATE;
 
--- name: has_event
--- Whether this very event is in the log ($1 workspace, $2 position, $3 stream, $4 sequence, $5 at).
-SELECT EXISTS (SELECT FROM events
-                WHERE workspace_id = $1 AND position = $2 AND stream_id = $3 AND sequence = $4 AND at = $5);
+-- name: position_of
+-- The position of this very event, if it is in the log ($1 workspace, $2 stream, $3 sequence, $4 at, $5 type, $6 content).
+SELECT position FROM events
+ WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3 AND at = $4 AND type = $5 AND content = $6;
 
 -- name: has_answer
 -- Whether this very answer is stored ($1 workspace, $2 scope, $3 key, $4 at).

@@ -1,6 +1,7 @@
-"""A socket between the writer and PostgreSQL that can cut a connection in the middle of COMMIT."""
+"""A socket between the writer and PostgreSQL that can cut a connection in the middle of what stores events."""
 
 import asyncio
+import re
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -8,16 +9,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+_BEGIN = b"Q\x00\x00\x00\x0aBEGIN\x00"
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # the writer's own; a reader's transaction ends with "COMMIT;"
+_PARSE = re.compile(rb"P.{4}(\w+)\x00[^\x00]*append_events", re.DOTALL)
+_BIND = re.compile(rb"B.{4}\x00(\w+)\x00", re.DOTALL)
 _TERMINATE = b"X\x00\x00\x00\x04"
 _BYTES = 1 << 16
 
 
 class Held:
-    """A COMMIT that came and went no further: what becomes of it is the test's to say."""
+    """What was to store events came and went no further: what becomes of it is the test's to say."""
 
     def __init__(self) -> None:
         self.came = asyncio.Event()
+        self.late = asyncio.Event()
+        self.over = asyncio.Event()
         self._fate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def lose(self) -> None:
@@ -27,6 +33,10 @@ class Held:
     def do_and_cut(self) -> None:
         """Let PostgreSQL commit, then cut before its answer reaches the writer."""
         self._fate.set_result("cut")
+
+    def delay(self) -> None:
+        """Cut the writer off at once; PostgreSQL hears of it once `late` is set, and has dealt with it when `over` is."""
+        self._fate.set_result("delay")
 
     def go_on(self) -> None:
         """Let it through."""
@@ -38,7 +48,10 @@ class Held:
 
 
 class Proxy:
-    """Forwards connections; each Held in `holds` takes one COMMIT. While not `is_open`, new connections are cut."""
+    """Forwards connections. Each Held in `holds` takes one COMMIT, or one append that is a transaction of its own.
+
+    While not `is_open`, new connections are cut.
+    """
 
     def __init__(self, upstream: Mapping[str, Any], folder: Path) -> None:
         self.connect = {**upstream, "host": str(folder)}
@@ -49,7 +62,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hold(self) -> Held:
-        """Hold the next COMMIT."""
+        """Hold the next COMMIT or lone append."""
         held = Held()
         self.holds.append(held)
         return held
@@ -77,7 +90,7 @@ class Proxy:
                 up_reader, up_writer = await asyncio.open_unix_connection(self._upstream)
                 answers = asyncio.create_task(self._answers(up_reader, writer))
                 try:
-                    await self._questions(reader, up_reader, up_writer, answers)
+                    await self._questions(reader, up_reader, up_writer, writer, answers)
                 finally:
                     answers.cancel()
                     await asyncio.gather(answers, return_exceptions=True)
@@ -102,21 +115,46 @@ class Proxy:
         reader: asyncio.StreamReader,
         up_reader: asyncio.StreamReader,
         up_writer: asyncio.StreamWriter,
+        answering: asyncio.StreamWriter,
         answers: "asyncio.Task[None]",
     ) -> None:
+        stores = _Storing()
         while data := await reader.read(_BYTES):
-            fate = await self.holds.popleft().fate() if data.endswith(_COMMIT) and self.holds else "go on"
+            held = self.holds.popleft() if stores.by(data) and self.holds else None
+            fate = await held.fate() if held else "go on"
             if fate == "lose":
                 return
-            if fate == "cut":
+            if fate != "go on":
                 answers.cancel()  # nothing of what PostgreSQL says from now on gets through
                 await asyncio.gather(answers, return_exceptions=True)
                 data += _TERMINATE  # it closes the connection after this, and so after the COMMIT
+            if held and fate == "delay":
+                answering.transport.abort()
+                await held.late.wait()
             up_writer.write(data)
             await up_writer.drain()
-            if fate == "cut":
+            if held and fate != "go on":
                 await up_reader.read()
+                held.over.set()
                 return
+
+
+class _Storing:
+    """Tells which of a connection's messages makes the writer's events durable."""
+
+    def __init__(self) -> None:
+        self._appends: set[bytes] = set()
+        self._is_in_transaction = False
+
+    def by(self, data: bytes) -> bool:
+        if data.endswith(_BEGIN):
+            self._is_in_transaction = True
+        if data.endswith(_COMMIT):
+            self._is_in_transaction = False
+            return True
+        self._appends.update(_PARSE.findall(data))
+        bound = _BIND.match(data)
+        return bound is not None and bound[1] in self._appends and not self._is_in_transaction
 
 
 @asynccontextmanager

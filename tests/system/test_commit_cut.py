@@ -1,9 +1,9 @@
-"""A connection cut in the middle of COMMIT: whatever PostgreSQL did, the writer finds out and never guesses."""
+"""A connection cut in the middle of storing: whatever PostgreSQL did, the writer finds out and never guesses."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,24 @@ from tests.system.wiretap import Tap, until
 class Desk:
     """A writer behind a proxy, one mission, and everything that was published."""
 
-    def __init__(self, writers: Writers, workspace_id: UUID, proxy: Proxy, direct: asyncpg.Connection) -> None:
-        self.writers = writers
+    def __init__(
+        self, writers: Callable[[], Writers], workspace_id: UUID, proxy: Proxy, direct: asyncpg.Connection
+    ) -> None:
+        self.made = [writers()]
+        self._writers = writers
         self.workspace_id = workspace_id
         self.mission_id = uuid4()
         self.proxy = proxy
         self.direct = direct
         self.published: list[Event] = []
+
+    @property
+    def writers(self) -> Writers:
+        return self.made[-1]
+
+    def remember_nothing(self) -> None:
+        """Go on with a writer that knows no head yet: it stores by a transaction, and not by a statement alone."""
+        self.made.append(self._writers())
 
     async def create(self) -> None:
         command = Create(id=self.mission_id, backend="demo", space_id=NO_SPACE, title="cut")
@@ -75,20 +86,19 @@ async def desk_on(connect: dict[str, Any], **options: Any) -> AsyncIterator[Desk
         direct = await asyncpg.connect(**connect)
         database = Database(proxy.connect)
         await database.open()
-        desk: Desk
 
         def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
             desk.published += events
 
-        writers = Writers(database, kinds(), publish, **options)
+        workspace_id = await workspaces.create(database, "cut")
+        desk = Desk(lambda: Writers(database, kinds(), publish, **options), workspace_id, proxy, direct)
         try:
-            workspace_id = await workspaces.create(database, "cut")
-            desk = Desk(writers, workspace_id, proxy, direct)
             await desk.create()
             yield desk
         finally:
             async with asyncio.timeout(20):
-                await writers.close()
+                for writers in desk.made:
+                    await writers.close()
             await database.close()
             await direct.close()
 
@@ -99,6 +109,14 @@ async def desk(connect: dict[str, Any]) -> AsyncIterator[Desk]:
         yield desk
 
 
+@pytest.fixture(params=["one statement", "transaction"])
+def way(request: pytest.FixtureRequest, desk: Desk) -> None:
+    """Both ways in which activity is stored."""
+    if request.param == "transaction":
+        desk.remember_nothing()
+
+
+@pytest.mark.usefixtures("way")
 async def test_a_commit_that_never_arrived_is_run_again_and_stored_once(desk: Desk) -> None:
     held = desk.proxy.hold()
     waiting = asyncio.create_task(desk.record("one", "two"))
@@ -112,6 +130,7 @@ async def test_a_commit_that_never_arrived_is_run_again_and_stored_once(desk: De
     assert [(row.position, row.sequence) for row in answer] == [(2, 2), (3, 3)]
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_commit_whose_answer_was_cut_off_is_found_and_published_once(desk: Desk) -> None:
     held = desk.proxy.hold()
     waiting = asyncio.create_task(desk.record("one", "two"))
@@ -122,6 +141,59 @@ async def test_a_commit_whose_answer_was_cut_off_is_found_and_published_once(des
     assert [content for _, _, content in stored] == ["cut", "one", "two"]
     desk.assert_published_is(stored)
     assert [(row.position, row.sequence) for row in answer] == [(2, 2), (3, 3)]
+
+
+async def test_a_statement_that_arrives_after_its_repetition_stores_nothing(desk: Desk) -> None:
+    held = desk.proxy.hold()
+    waiting = asyncio.create_task(desk.record("one", "two"))
+    await held.came.wait()
+    held.delay()
+    answer = await waiting
+    await desk.record("three")
+    held.late.set()
+    await held.over.wait()
+    stored = await desk.stored()
+    assert [content for _, _, content in stored] == ["cut", "one", "two", "three"]
+    desk.assert_published_is(stored)
+    assert [(row.position, row.sequence) for row in answer] == [(2, 2), (3, 3)]
+
+
+async def test_a_statement_that_overtakes_its_repetition_is_found(desk: Desk) -> None:
+    held, repeated = desk.proxy.hold(), desk.proxy.hold()
+    waiting = asyncio.create_task(desk.record("one", "two"))
+    await held.came.wait()
+    held.delay()
+    await repeated.came.wait()
+    held.late.set()
+    await held.over.wait()
+    repeated.go_on()
+    answer = await waiting
+    stored = await desk.stored()
+    assert [content for _, _, content in stored] == ["cut", "one", "two"]
+    desk.assert_published_is(stored)
+    assert [(row.position, row.sequence) for row in answer] == [(2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("by_another", [True, False], ids=["moved by another", "stored"])
+async def test_a_repeated_statement_that_finds_another_head_looks_for_its_own_events(
+    desk: Desk, by_another: bool
+) -> None:
+    other = Writers(desk.made[0]._database, kinds(), lambda workspace_id, events: desk.published.extend(events))
+    held, repeated = desk.proxy.hold(), desk.proxy.hold()
+    waiting = asyncio.create_task(desk.record("one"))
+    await held.came.wait()
+    (held.lose if by_another else held.do_and_cut)()
+    await repeated.came.wait()
+    await other.record(desk.workspace_id, desk.mission_id, [Draft(type="x_tick", content="another's")])
+    repeated.go_on()
+    await waiting
+    await other.close()
+    stored = await desk.stored()
+    assert [content for _, _, content in stored] == [
+        "cut",
+        *(["another's", "one"] if by_another else ["one", "another's"]),
+    ]
+    assert sorted(event.position for event in desk.published) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("is_done", [True, False], ids=["committed", "aborted"])
@@ -182,6 +254,7 @@ async def test_a_commit_that_a_crash_swallowed_is_not_taken_for_a_later_transact
         await migrations.migrate(database.connect_kwargs)
         async with desk_on(database.connect_kwargs) as desk:
             await desk.record("before")
+            desk.remember_nothing()
             held = desk.proxy.hold()
             waiting = asyncio.create_task(desk.record("swallowed"))
             await held.came.wait()

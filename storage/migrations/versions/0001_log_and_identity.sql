@@ -168,23 +168,34 @@ CREATE TABLE current_missions (
 
 -- Appends a batch: stream heads first, then, last because it is the hot row, the workspace's head.
 -- Arrays of streams run in parallel, and so do those of events, whose `places` tell the stream among the moved ones
--- (from 1). An array in which nothing stands may be null; no metadata is '{}'. Gives the position before the first
--- event, and the transaction for a lost COMMIT.
+-- (from 1). An array in which nothing stands may be null; no metadata is '{}'. Gives the position before the first event.
+-- With `expected_heads` it locks the streams itself and refuses (40001) unless all are open and have just these heads:
+-- sent twice it is stored once. Without, the caller has locked them.
 CREATE FUNCTION append_events(
     of_workspace uuid, happened_at timestamptz,
-    moved_streams uuid[], new_heads bigint[], new_versions bigint[], new_counts text[], closed_streams uuid[],
+    moved_streams uuid[], expected_heads bigint[], new_heads bigint[], new_versions bigint[], new_counts text[], closed_streams uuid[],
     places integer[], sequences bigint[], types text[], actors text[], crew_ids uuid[], team_ids uuid[],
     event_ids text[], tool_call_ids text[], tool_names text[], dedupe_keys text[], contents text[], metadatas text[],
-    OUT base bigint, OUT xact_id text
+    OUT base bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
     added bigint := cardinality(places);
+    moved bigint;
 BEGIN
+    IF expected_heads IS NOT NULL THEN
+        PERFORM FROM streams WHERE workspace_id = of_workspace AND id = ANY(moved_streams) ORDER BY id FOR UPDATE;
+    END IF;
     UPDATE streams AS s
        SET head = m.head, state_version = m.version, at = happened_at, counts = m.counts::json,
            closed = s.closed OR s.id = ANY(closed_streams)
-      FROM unnest(moved_streams, new_heads, new_versions, new_counts) AS m (id, head, version, counts)
-     WHERE s.workspace_id = of_workspace AND s.id = m.id;
+      FROM unnest(moved_streams, expected_heads, new_heads, new_versions, new_counts)
+           AS m (id, expected, head, version, counts)
+     WHERE s.workspace_id = of_workspace AND s.id = m.id
+       AND (expected_heads IS NULL OR s.head = m.expected AND NOT s.closed);
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    IF moved < cardinality(moved_streams) THEN
+        RAISE EXCEPTION 'a stream has moved on' USING ERRCODE = 'serialization_failure';
+    END IF;
     UPDATE workspace_heads AS h SET head = h.head + added
      WHERE h.workspace_id = of_workspace RETURNING h.head - added INTO STRICT base;
     INSERT INTO events (workspace_id, position, stream_id, sequence, type, at, actor, crew_id, team_id,
@@ -195,7 +206,6 @@ BEGIN
                   dedupe_keys, contents, metadatas) WITH ORDINALITY
            AS n (place, sequence, type, actor, crew_id, team_id, event_id, tool_call_id, tool_name,
                  dedupe_key, content, metadata, number);
-    xact_id := pg_current_xact_id()::text;
 END
 $$;
 
