@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from streams.errors import BadRequest, MissionstreamError, Unprocessable
-from streams.event import clean_text, clean_value
+from streams.event import MAX_DEPTH, check_depth, clean_text, clean_value
 
 T = TypeVar("T")
 BODY_SECONDS = 30.0
@@ -32,18 +33,38 @@ async def read(request: web.Request, shape: type[T], *, is_optional: bool = Fals
     An absent body is `shape()` where `is_optional`. Raises BadRequest for what is no JSON or nests too deep,
     WrongMediaType, and Unprocessable, naming the path, for JSON of another shape.
     """
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            raw = await request.read()
-    except TimeoutError:
-        raise BadRequest(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
-    except (HttpProcessingError, web.RequestPayloadError):
-        raise BadRequest("the body is not encoded as its headers say") from None
+    raw = await _raw(request)
     if is_optional and not raw.strip():
         return msgspec.convert({}, shape)
     if not is_optional and request.content_type != "application/json":
         raise WrongMediaType
-    value = clean_value(parse(raw))
+    return decoded(raw, shape)
+
+
+async def _raw(request: web.Request) -> bytes:
+    try:
+        if request.content.is_eof():  # it came with the headers
+            return await request.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise BadRequest(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    except (HttpProcessingError, web.RequestPayloadError):
+        raise BadRequest("the body is not encoded as its headers say") from None
+
+
+def decoded(raw: bytes, shape: type[T]) -> T:
+    """JSON text as `shape`, its strings storable; errors as `read` raises them."""
+    # NUL and surrogates come as escapes only, and surrogates as bytes that begin with ED: all else is clean
+    is_clean = b"\\u" not in raw and b"\xed" not in raw
+    if is_clean and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        with suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):  # told with care below
+            return msgspec.json.decode(raw, type=shape)
+    value = parse(raw)
+    if is_clean:
+        check_depth(value)
+    else:
+        value = clean_value(value)
     try:
         return msgspec.convert(value, shape, strict=True)
     except msgspec.ValidationError as error:

@@ -48,7 +48,7 @@ PRINCIPAL = web.RequestKey("principal", Principal)
 
 def core(request: web.Request) -> Core:
     """The services of the application that serves this request."""
-    return request.config_dict[CORE]
+    return request.app[CORE]
 
 
 def principal(request: web.Request) -> Principal:

@@ -42,12 +42,11 @@ def mount(app: web.Application, routes: Sequence[Route], face: Face) -> None:
         app.router.add_route(route.method, route.path, _guarded(route, face))
 
 
-async def _with_epoch(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+async def _tell_epoch(request: web.Request, response: web.StreamResponse) -> None:
     """Whoever reads is told in which history."""
     who = request.get(PRINCIPAL)
-    if who is not None and request.method == "GET" and not response.prepared and "X-Epoch" not in response.headers:
+    if who is not None and not response.prepared and "X-Epoch" not in response.headers:
         response.headers["X-Epoch"] = (await core(request).hub.follower(who.workspace_id)).epoch
-    return response
 
 
 def _guarded(route: Route, face: Face) -> Handler:
@@ -58,7 +57,10 @@ def _guarded(route: Route, face: Face) -> Handler:
                 request[PRINCIPAL] = who
                 if route.permission != SIGNED_IN:
                     who.require(route.permission)
-            return await _with_epoch(request, await route.handler(request))
+            response = await route.handler(request)
+            if route.method == "GET":
+                await _tell_epoch(request, response)
+            return response
         except MissionstreamError as error:
             if error.kind == "internal":
                 log.error("request.failed", path=request.path, error=error.message, exc_info=error)

@@ -115,6 +115,14 @@ def clean_value(value: Any, depth: int = MAX_DEPTH) -> Any:
     return value
 
 
+def check_depth(value: Any, depth: int = MAX_DEPTH) -> None:
+    """BadRequest when a JSON value nests deeper than `depth`."""
+    if depth < 0:
+        raise BadRequest(f"nested deeper than {MAX_DEPTH} levels")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_depth(item, depth - 1)
+
+
 def _escape(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
@@ -133,4 +141,4 @@ def ascii_json(value: Any) -> bytes:
 
 def timestamp(at: datetime) -> str:
     """`YYYY-MM-DDTHH:MM:SS.mmmZ`, in UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

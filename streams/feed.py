@@ -8,7 +8,7 @@ from streams.channels import Channel
 from streams.event import Event, Signal
 from streams.reader import Log
 from streams.ring import RING_BYTES, Piece, Ring
-from streams.subscriber import PIECE_BYTES, Buffer, Subscriber
+from streams.subscriber import MAX_FLUSH_BYTES, PIECE_BYTES, Buffer, Subscriber
 
 FLUSH_GAP_SECONDS = 0.005
 SLICE = 128
@@ -119,15 +119,15 @@ class Feed:
         self, subscribers: list[Subscriber], start: int, buffer: "Buffer", first: int, before: int, after: int
     ) -> None:
         """Write to one slice of the subscribers, then yield to the loop; one flush of a feed at a time."""
+        fits = len(buffer.bare) <= MAX_FLUSH_BYTES
         for subscriber in subscribers[start : start + SLICE]:
             if not subscriber.is_live:
                 continue
-            cursor = subscriber.cursor
             if not first:
                 subscriber.say(buffer)
-            elif before <= cursor < first:
+            elif fits and before <= subscriber.cursor < first:
                 subscriber.push(buffer, after)
-            elif cursor < after:
+            elif subscriber.cursor < after:
                 subscriber.fall_behind()  # it has a part of this buffer already, or lacks more than this
         if start + SLICE < len(subscribers):
             self._loop.call_soon(self._write, subscribers, start + SLICE, buffer, first, before, after)

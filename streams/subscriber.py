@@ -24,17 +24,11 @@ log = structlog.get_logger()
 class Buffer:
     """Bytes for many transports: bare, or with the chunk framing that is added once for all chunked responses."""
 
-    __slots__ = ("_chunked", "bare")
+    __slots__ = ("bare", "chunked")
 
     def __init__(self, bare: bytes) -> None:
         self.bare = bare
-        self._chunked: bytes | None = None
-
-    @property
-    def chunked(self) -> bytes:
-        if self._chunked is None:
-            self._chunked = b"%x\r\n%b\r\n" % (len(self.bare), self.bare)
-        return self._chunked
+        self.chunked = b"%x\r\n%b\r\n" % (len(bare), bare)
 
 
 class Connection:
@@ -75,15 +69,23 @@ class Connection:
     def write(self, buffer: Buffer) -> None:
         """Write now, whatever the budget says; a dead transport is only marked."""
         data = buffer.chunked if self.is_chunked else buffer.bare
+        transport = self.transport
         try:
-            if self.transport.is_closing():
+            if transport.is_closing():
                 self.close()
             else:
-                self.transport.write(data)
+                transport.write(data)
                 self._written += len(data)
         except Exception as error:  # one bad transport must never stop a flush; uvloop raises on a closed one
             log.debug("connection.write_failed", error=repr(error))
             self.close()
+
+    def offer(self, buffer: Buffer) -> bool:
+        """Write unless it is over its budget; tell whether it was not. Each delivery passes here: hence one plain call."""
+        if self.transport.get_write_buffer_size() > self._budget_bytes:
+            return False
+        self.write(buffer)
+        return True
 
     def check(self, now: float) -> None:
         """Notice a client that is gone, and cut one that has taken no byte for STALL_SECONDS."""
@@ -171,17 +173,15 @@ class Subscriber:
         self.on_detach: Callable[[Subscriber], None] | None = None
 
     def push(self, buffer: Buffer, cursor: int) -> None:
-        """Write, and move the cursor. Above its budget, or before a flush as large as that, it falls behind instead."""
-        if self.connection.is_over_budget or len(buffer.bare) > MAX_FLUSH_BYTES:
+        """Write, and move the cursor. Above its budget it falls behind instead."""
+        if self.connection.offer(buffer):
+            self.cursor = cursor
+        else:
             self.fall_behind()
-            return
-        self.cursor = cursor
-        self.connection.write(buffer)
 
     def say(self, buffer: Buffer) -> None:
         """Write what moves no cursor; a reader over its budget does without."""
-        if not self.connection.is_over_budget:
-            self.connection.write(buffer)
+        self.connection.offer(buffer)
 
     def fall_behind(self) -> None:
         if self.is_live:

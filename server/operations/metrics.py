@@ -30,10 +30,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.requests = Counter(
+        self._requests = Counter(
             "missionstream_http_requests", "Answered requests", ("method", "route", "status"), registry=self.registry
         )
+        self._counts: dict[tuple[str, str, int], Counter] = {}
         self.turns = Gauge("missionstream_turns_running", "Agent turns running here", registry=self.registry)
+
+    def request(self, method: str, route: str, status: int) -> None:
+        """Note an answered request."""
+        count = self._counts.get((method, route, status))
+        if count is None:
+            count = self._counts[method, route, status] = self._requests.labels(method, route, str(status))
+        count.inc()
 
     def batch(self, events: int, seconds: float) -> None:
         """Note a group commit."""

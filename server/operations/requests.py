@@ -10,6 +10,7 @@ import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.core import core
+from server.logs import REQUEST
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "/api/health"})
@@ -37,23 +38,24 @@ async def request_context(
     started = time.monotonic()
     status = 500
     about = {"mission_id": mission} if (mission := _mission(request)) else {}
-    with structlog.contextvars.bound_contextvars(request_id=request_id, **about):
-        try:
-            response = await handler(request)
-            status = response.status
-        except web.HTTPException as error:
-            status = error.status
-            raise
-        except asyncio.CancelledError:
-            status = request.get(_STATUS, _CLIENT_LEFT)  # of a stream that was answered before its client left
-            raise
-        finally:
-            route = request.match_info.route.resource
-            name = route.canonical if route is not None else "unknown"
-            core(request).metrics.requests.labels(request.method, name, str(status)).inc()
-            if request.path not in _QUIET:
-                seconds = round(time.monotonic() - started, 4)
-                log.debug("request", method=request.method, path=request.path, status=status, seconds=seconds)
+    outer = REQUEST.set({"request_id": request_id, **about})
+    try:
+        response = await handler(request)
+        status = response.status
+    except web.HTTPException as error:
+        status = error.status
+        raise
+    except asyncio.CancelledError:
+        status = request.get(_STATUS, _CLIENT_LEFT)  # of a stream that was answered before its client left
+        raise
+    finally:
+        route = request.match_info.route.resource
+        name = route.canonical if route is not None else "unknown"
+        core(request).metrics.request(request.method, name, status)
+        if request.path not in _QUIET:
+            seconds = round(time.monotonic() - started, 4)
+            log.debug("request", method=request.method, path=request.path, status=status, seconds=seconds)
+        REQUEST.reset(outer)
     if not response.prepared:
         response.headers["X-Request-ID"] = request_id
     return response

@@ -9,6 +9,12 @@ MISSIONS = "/api/control/missions"
 ROUTES = (
     Route("GET", "/api/health", resources.health, PUBLIC),
     Route("POST", "/api/auth/login", resources.login, PUBLIC),
+    # events; first, since the router asks one after another, and these are asked for most
+    Route("GET", MISSIONS + "/{id}/events", reading.mission_events, "missions:view"),
+    Route("POST", MISSIONS + "/{id}/events", appending.append_events, "missions:append"),
+    Route("GET", MISSIONS + "/{id}/snapshot", reading.snapshot, "missions:view"),
+    Route("GET", "/api/control/events", reading.workspace_events, "stream:view"),
+    Route("GET", "/api/control/stream", stream, "stream:view"),
     # missions
     Route("POST", MISSIONS, missions.create_mission, "missions:create"),
     Route("GET", MISSIONS, reading.list_missions, "missions:view"),
@@ -23,12 +29,6 @@ ROUTES = (
     Route("POST", MISSIONS + "/{id}/resume", missions.resume_mission, "missions:create"),
     Route("POST", MISSIONS + "/{id}/parallel", messages.run_parallel, "missions:create"),
     Route("GET", MISSIONS + "/{id}/tree", reading.tree, "missions:view"),
-    # events
-    Route("GET", MISSIONS + "/{id}/events", reading.mission_events, "missions:view"),
-    Route("POST", MISSIONS + "/{id}/events", appending.append_events, "missions:append"),
-    Route("GET", MISSIONS + "/{id}/snapshot", reading.snapshot, "missions:view"),
-    Route("GET", "/api/control/events", reading.workspace_events, "stream:view"),
-    Route("GET", "/api/control/stream", stream, "stream:view"),
     # turns
     Route("POST", "/api/control/message", messages.send_message, "missions:create"),
     Route("POST", "/api/control/cancel", missions.cancel_current, "missions:create"),
