@@ -1,6 +1,7 @@
 """Runs a server until it is told to stop: listens, says where, drains, exits."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from server.settings import Settings
 
 BACKLOG = 4_096
 HEADER_SECONDS = 15.0
+_COLLECT_AFTER = (20_000, 20, 20)
 log = structlog.get_logger()
 
 
@@ -56,6 +58,7 @@ async def _serve_on(
         try:
             await web.SockSite(runner, listening, backlog=BACKLOG).start()
             url = _url(listening)
+            _settle_memory()
             log.info("server.ready", url=url)
             ready(url, core)
             await stop.wait()
@@ -66,6 +69,16 @@ async def _serve_on(
             log.warning("server.drain_cut_short", seconds=settings.drain_seconds)
         finally:
             await runner.cleanup()
+
+
+def _settle_memory() -> None:
+    """Let the cycle collector pass over what lives as long as the process, and look seldom.
+
+    With a thousand streams its default takes a twentieth of the processor, in pauses that every stream waits for.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,9 @@ from streams.ring import RING_BYTES, Piece, Ring
 from streams.subscriber import MAX_FLUSH_BYTES, PIECE_BYTES, Buffer, Subscriber
 
 FLUSH_GAP_SECONDS = 0.005
+GAP_PER_FLUSH = 1.5
+"""A large feed waits this many times as long as its flush took: it has two fifths of the event loop at the most."""
+MOST_GAP_SECONDS = 0.1
 SLICE = 128
 
 
@@ -66,7 +69,8 @@ class Feed:
         self._pending: list[bytes] = []
         self._pending_first = 0
         self._pending_since = 0.0
-        self._gap_seconds = gap_seconds
+        self._gap_seconds = self._least_gap_seconds = gap_seconds
+        self._flush_began = 0.0
         self._flushed_at = 0.0
         self._flushing_since = 0.0
         self._is_scheduled = False
@@ -107,6 +111,7 @@ class Feed:
 
     def _flush(self) -> None:
         assert self.ring is not None
+        self._flush_began = self._loop.time()
         buffer = Buffer(b"".join(self._pending))
         first, before, after = self._pending_first, self.flushed, self.flushed
         if first:
@@ -132,7 +137,9 @@ class Feed:
         if start + SLICE < len(subscribers):
             self._loop.call_soon(self._write, subscribers, start + SLICE, buffer, first, before, after)
             return
-        self._flushed_at = self._loop.time()  # the gap counts from here: a long flush leaves others their turn too
+        self._flushed_at = self._loop.time()  # the gap counts from here, and is longer after a long flush
+        took = self._flushed_at - self._flush_began
+        self._gap_seconds = max(self._least_gap_seconds, min(took * GAP_PER_FLUSH, MOST_GAP_SECONDS))
         if first and subscribers:
             self._on_flush(self._flushed_at - self._flushing_since)
         if self._pending:

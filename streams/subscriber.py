@@ -39,7 +39,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_budget_bytes", "_sleep", "_taken", "_taken_at", "_written", "close_code", "farewell_frame", "is_chunked",
+        "_sleep", "_taken", "_taken_at", "_written", "budget_bytes", "close_code", "farewell_frame", "is_chunked",
         "is_closed", "kind", "owner", "subscribers", "transport",
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ class Connection:
         self.close_code = 1000
         self.farewell_frame: Callable[[dict[str, Any]], bytes] | None = None
         """How this transport says its last word; set by whoever opened it."""
-        self._budget_bytes = budget_bytes
+        self.budget_bytes = budget_bytes
         self._sleep: asyncio.Future[None] | None = None
         self._written = 0
         self._taken = 0
@@ -64,7 +64,7 @@ class Connection:
 
     @property
     def is_over_budget(self) -> bool:
-        return self.transport.get_write_buffer_size() > self._budget_bytes
+        return self.transport.get_write_buffer_size() > self.budget_bytes
 
     def write(self, buffer: Buffer) -> None:
         """Write now, whatever the budget says; a dead transport is only marked."""
@@ -79,13 +79,6 @@ class Connection:
         except Exception as error:  # one bad transport must never stop a flush; uvloop raises on a closed one
             log.debug("connection.write_failed", error=repr(error))
             self.close()
-
-    def offer(self, buffer: Buffer) -> bool:
-        """Write unless it is over its budget; tell whether it was not. Each delivery passes here: hence one plain call."""
-        if self.transport.get_write_buffer_size() > self._budget_bytes:
-            return False
-        self.write(buffer)
-        return True
 
     def check(self, now: float) -> None:
         """Notice a client that is gone, and cut one that has taken no byte for STALL_SECONDS."""
@@ -174,14 +167,17 @@ class Subscriber:
 
     def push(self, buffer: Buffer, cursor: int) -> None:
         """Write, and move the cursor. Above its budget it falls behind instead."""
-        if self.connection.offer(buffer):
-            self.cursor = cursor
-        else:
+        connection = self.connection
+        if connection.transport.get_write_buffer_size() > connection.budget_bytes:
             self.fall_behind()
+        else:
+            self.cursor = cursor
+            connection.write(buffer)
 
     def say(self, buffer: Buffer) -> None:
         """Write what moves no cursor; a reader over its budget does without."""
-        self.connection.offer(buffer)
+        if not self.connection.is_over_budget:
+            self.connection.write(buffer)
 
     def fall_behind(self) -> None:
         if self.is_live:
