@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+AGENTS := tests/agents/real
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format dev bench bench-peers clean
+.PHONY: help demo test test-agents lint format dev bench bench-peers clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +27,15 @@ demo: $(VENV)/.run ## run a real agent on a mission and watch it live
 
 test: lint ## everything that must hold: lint, then every test
 	@$(BIN)/python -m pytest
+
+test-agents: $(VENV)/.dev $(AGENTS)/node_modules/.package-lock.json ## run the real coding agents from npm with a scripted model; RECORD=1 records anew
+	@RECORD=$(RECORD) $(BIN)/python -m pytest -m real_agents tests/agents/real
+
+$(AGENTS)/node_modules/.package-lock.json: $(AGENTS)/package-lock.json $(AGENTS)/.npmrc
+	@command -v npm >/dev/null || { echo "the real agents need Node 20 and npm" >&2; exit 1; }
+	@echo "installing the coding agents into $(AGENTS)/node_modules (1.4 GB) …"
+	@cd $(AGENTS) && npm ci --silent
+	@touch $@
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 
+from server.agents.secrecy import Veil
+
 _CHUNK = 64 << 10
 _WINDOW_BYTES = 4 << 20
 
@@ -17,11 +19,17 @@ class AgentTransport:
 
     Lines that are no JSON object, or no sound JSON-RPC message, are skipped: a stray line must not end a turn.
     A line over `line_bytes`, or more than `wire_bytes` in all, ends the reading and leaves its reason in `fault`.
-    Reading pauses while more than 4 MiB wait to be recorded, until `settle` is called.
+    Reading pauses while more than 4 MiB wait to be recorded, until `settle` is called. `veil` hides secrets in lines.
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, line_bytes: int, wire_bytes: int
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        line_bytes: int,
+        wire_bytes: int,
+        veil: Veil,
     ) -> None:
         self.fault: str | None = None
         self.ended = asyncio.Event()
@@ -30,6 +38,7 @@ class AgentTransport:
         self._writer = writer
         self._line_bytes = line_bytes
         self._wire_bytes = wire_bytes
+        self._veil = veil
         self._taken = 0
         self._buffer = bytearray()
         self._searched = 0
@@ -55,7 +64,7 @@ class AgentTransport:
                 self.ended.set()
                 return None
             self._waiting_bytes += len(line)
-            message = _decode(line)
+            message = _decode(self._veil.line(line))
             if message is not None:
                 return message
             self.skipped_lines += bool(line.strip())

@@ -1,6 +1,7 @@
 """What people read when a turn fails: what happened, and the next step."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,9 @@ from server.agents.profiles import PROFILES
 _MAX_BYTES = 2000
 _LOG_LINES = 5
 _AUTH_CODES = frozenset({-32000, 401, 403})
+_AUTH_TEXT = re.compile(
+    r"(?i)\b401\b|unauthori[sz]ed|unauthenticated|(invalid|incorrect|missing|no) (api|x-api)[ -]?key|api key not valid"
+)
 _RETRY = "Send the message again to retry."
 
 STOPS: dict[str, str] = {
@@ -27,11 +31,20 @@ STOPS: dict[str, str] = {
 def refused(error: RequestError, launch: Launch) -> str:
     """An agent's JSON-RPC error."""
     said = ": ".join(_distinct([as_text(str(error)), *_details(error.data)])) or "no reason given"
-    if error.code in _AUTH_CODES or "auth" in as_text(as_object(error.data).get("errorKind")).lower():
-        keys = PROFILES[launch.backend].keys if launch.backend in PROFILES else ()
-        hint = f"Set {' or '.join(keys[:2])} for the server." if keys else "Sign it in on the server."
-        return _shown(f"The agent is not signed in ({said}). {hint}", launch)
+    kind = as_text(as_object(error.data).get("errorKind"))
+    if error.code in _AUTH_CODES or "auth" in kind.lower() or _AUTH_TEXT.search(said):
+        return _unsigned(said, launch)
     return _shown(f"The agent reported an error: {said.rstrip('.')}. {_RETRY}", launch)
+
+
+def _unsigned(said: str, launch: Launch) -> str:
+    """The text for a key that is missing or refused: it names the variables that the key may stand in."""
+    keys = PROFILES[launch.backend].keys if launch.backend in PROFILES else ()
+    given = [name for name in keys if name in launch.secrets]
+    if given:
+        return _shown(f"The agent's key was refused ({said}). Check {' and '.join(given)} of the server.", launch)
+    hint = f"Set {' or '.join(keys[:2])} for the server." if keys else "Sign it in on the server."
+    return _shown(f"The agent is not signed in ({said}). {hint}", launch)
 
 
 def reported(fault: str, launch: Launch) -> str:
@@ -62,11 +75,9 @@ def _details(data: Any) -> Iterable[str]:
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    return list(dict.fromkeys(text.strip().rstrip(".") for text in texts if text.strip()))
 
 
 def _shown(text: str, launch: Launch) -> str:
     """The text as people may see it: without the secrets the agent was given, and of bounded length."""
-    for name in launch.secrets:
-        text = text.replace(launch.environment[name], "***")
-    return cap_text(text, _MAX_BYTES)[0]
+    return cap_text(launch.veil.text(text), _MAX_BYTES)[0]

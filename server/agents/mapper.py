@@ -7,6 +7,7 @@ import msgspec
 
 from server.agents.content import as_list, as_object, as_text, block_text, capped_raw
 from server.agents.permissions import Question, ask
+from server.agents.secrecy import Veil
 from server.agents.tools import ENDED, ToolCall
 from server.agents.usage import Usage
 from streams.event import Draft
@@ -29,11 +30,13 @@ class TurnMapper:
 
     Text and thoughts are joined until a boundary: the other kind, another message id, a tool call, a permission
     request, or the end. The text after the last boundary is never a draft: it is `text`, the turn's answer.
+    `veil` hides secrets that came in pieces.
     Every `tool_call` draft is followed by exactly one `tool_result` draft with its id, at the latest by `finish`.
     """
 
-    def __init__(self, new_id: Callable[[], str], model: str | None = None) -> None:
+    def __init__(self, new_id: Callable[[], str], model: str | None = None, veil: Veil | None = None) -> None:
         self.model = model
+        self._veil = veil or Veil()
         self.usage = Usage()
         self.fault: str | None = None
         self._new_id = new_id
@@ -49,7 +52,10 @@ class TurnMapper:
     @property
     def text(self) -> str:
         """The assistant text since the last boundary."""
-        return "".join(self._parts) if self._part_kind == "text" else ""
+        return self._joined() if self._part_kind == "text" else ""
+
+    def _joined(self) -> str:
+        return self._veil.text("".join(self._parts))
 
     def update(self, update: Any) -> list[Draft]:
         """The drafts that one `session/update` gives, often none."""
@@ -79,7 +85,7 @@ class TurnMapper:
     def signals(self) -> list[SignalBody]:
         """The current values that changed since the last call, newest value only."""
         if self._has_news:
-            value = "".join(self._parts)
+            value = self._joined()
             text = ("text_delta", {"content": value})
             thought = ("thinking", {"content": value.lstrip("\r\n"), "done": False})
             name, body = text if self._part_kind == "text" else thought
@@ -93,7 +99,7 @@ class TurnMapper:
         drafts = self._flush() if self._part_kind == "thinking" else []
         for tool in list(self._tools.values()):
             drafts += self._open(tool)
-            drafts.append(self._close(tool, "rejected" if tool.was_rejected else status))
+            drafts.append(self._close(tool, status))
         self.usage.take_response(as_object(response))
         used = self.usage.metadata()
         return [*drafts, _agent_event(used)] if used else drafts
@@ -124,7 +130,7 @@ class TurnMapper:
 
     def _flush(self) -> list[Draft]:
         """End the current text or thought; the event takes the place of its signal."""
-        value, kind = "".join(self._parts), self._part_kind
+        value, kind = self._joined(), self._part_kind
         self._parts, self._length, self._part_kind, self._message_id = [], 0, "", None
         self._has_news = False
         self._signals.pop("text_delta" if kind == "text" else "thinking", None)
@@ -166,7 +172,10 @@ class TurnMapper:
     def _close(self, tool: ToolCall, status: str) -> Draft:
         del self._tools[tool.id]
         self._closed_tools.add(tool.id)
-        return tool.result(status)
+        if tool.was_rejected and status != "completed":
+            status = "rejected"
+        result = tool.result(status)
+        return msgspec.structs.replace(result, content=self._veil.text(result.content))
 
     def _plan(self, fields: dict[str, Any]) -> list[Draft]:
         entries = [as_object(entry) for entry in as_list(fields.get("entries"))[:MAX_PLAN]]

@@ -14,6 +14,7 @@ from typing import IO
 import msgspec
 import structlog
 
+from server.agents.secrecy import Veil
 from streams.errors import AgentFailed
 
 RUN_MARKER = "MISSIONSTREAM_RUN_ID"
@@ -57,6 +58,11 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     secrets: frozenset[str] = frozenset()
     files: Mapping[str, str] = {}
     model: str | None = None
+
+    @property
+    def veil(self) -> Veil:
+        """What hides the run's secrets in texts."""
+        return Veil(self.environment[name] for name in self.secrets)
 
 
 def environment_of(launch: Launch) -> dict[str, str]:

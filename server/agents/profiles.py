@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,14 +19,17 @@ _OPENAI = ("OPENAI_API_KEY", "CODEX_API_KEY")
 _GOOGLE = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 _XAI = ("XAI_API_KEY",)
 _EVERYWHERE = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TZ")
+_GROK_ENDPOINTS = ("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL")
 _PREFERENCE = ("claudecode", "opencode", "grok", "gemini", "codex")
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """One backend. `{home}` in a value of `environment` stands for the mission's home.
+    """One backend. `{home}`, `{base_url}` and `{model}` in a value of a variable stand for what the run has.
 
-    `keys` are secrets and `settings` plain variables that are handed on from the server's environment when set there.
-    `files` are written below the home. The agent counts as installed when its command's first word is found.
+    `environment` is always given; `endpoint` on top of it when `MISSIONSTREAM_BACKEND_<NAME>_BASE_URL` names another
+    model endpoint, `model` when a model is chosen. `keys` are secrets and `settings` plain variables that are handed on
+    from the server's environment when set there. `files` are written below the home. The agent counts as installed
+    when its command's first word is found.
     """
 
     id: str
@@ -33,18 +37,31 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     install: str
     environment: Mapping[str, str] = {}
+    endpoint: Mapping[str, str] = {}
+    model: Mapping[str, str] = {}
     keys: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
 
 
-_OPENCODE_CONFIG = json.dumps(
-    {
-        "permission": {"bash": "ask", "edit": "ask", "webfetch": "ask"},
-        "autoupdate": False,
-        "share": "disabled",
-    }
-)
+_OPENCODE_CONFIG: dict[str, Any] = {
+    "permission": {"bash": "ask", "edit": "ask", "webfetch": "ask"},
+    "autoupdate": False,
+    "share": "disabled",
+}
+_OPENCODE_ENDPOINT = _OPENCODE_CONFIG | {
+    "provider": {
+        "endpoint": {
+            "name": "Endpoint",
+            "npm": "@ai-sdk/openai-compatible",
+            "options": {"baseURL": "{base_url}", "apiKey": "{env:OPENAI_API_KEY}"},
+            "models": {"{model}": {}},
+        }
+    },
+    "enabled_providers": ["endpoint"],
+    "model": "endpoint/{model}",
+    "small_model": "endpoint/{model}",
+}
 _GEMINI_SETTINGS = json.dumps(
     {
         "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
@@ -56,6 +73,22 @@ _GEMINI_SETTINGS = json.dumps(
     }
 )
 _CODEX_CONFIG = "check_for_update_on_startup = false\n\n[analytics]\nenabled = false\n"
+_CODEX_ENDPOINT = {
+    "model": "{model}",
+    "model_provider": "endpoint",
+    "model_providers": {
+        "endpoint": {
+            "name": "Endpoint",
+            "base_url": "{base_url}",
+            "env_key": "OPENAI_API_KEY",
+            "wire_api": "responses",
+            "requires_openai_auth": False,
+            "supports_websockets": False,
+            "request_max_retries": 2,
+            "stream_max_retries": 2,
+        }
+    },
+}
 
 PROFILES: Mapping[str, Profile] = {
     profile.id: profile
@@ -66,12 +99,13 @@ PROFILES: Mapping[str, Profile] = {
             command=("opencode", "acp"),
             install="npm install -g opencode-ai",
             environment={
-                "OPENCODE_CONFIG_CONTENT": _OPENCODE_CONFIG,
+                "OPENCODE_CONFIG_CONTENT": json.dumps(_OPENCODE_CONFIG),
                 "OPENCODE_DISABLE_AUTOUPDATE": "1",
                 "OPENCODE_DISABLE_MODELS_FETCH": "1",
                 "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
                 "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
             },
+            endpoint={"OPENCODE_CONFIG_CONTENT": json.dumps(_OPENCODE_ENDPOINT)},
             keys=("OPENCODE_API_KEY", "OPENROUTER_API_KEY", *_ANTHROPIC[:1], *_OPENAI[:1], *_GOOGLE[:1], *_XAI),
         ),
         Profile(
@@ -87,6 +121,8 @@ PROFILES: Mapping[str, Profile] = {
                 "CLAUDE_CODE_MAX_RETRIES": "1",
                 "ENABLE_TOOL_SEARCH": "false",
             },
+            endpoint={"ANTHROPIC_BASE_URL": "{base_url}"},
+            model={"ANTHROPIC_MODEL": "{model}"},
             keys=_ANTHROPIC,
             settings=("ANTHROPIC_BASE_URL",),
         ),
@@ -100,9 +136,10 @@ PROFILES: Mapping[str, Profile] = {
                 "NO_BROWSER": "1",
                 # In the default mode a second model call decides permissions instead of people.
                 "INITIAL_AGENT_MODE": "workspace-write",
+                "DEFAULT_AUTH_REQUEST": json.dumps({"methodId": "api-key"}),
             },
+            endpoint={"CODEX_CONFIG": json.dumps(_CODEX_ENDPOINT)},
             keys=_OPENAI,
-            settings=("OPENAI_BASE_URL",),
             files={".codex/config.toml": _CODEX_CONFIG},
         ),
         Profile(
@@ -112,6 +149,8 @@ PROFILES: Mapping[str, Profile] = {
             install="npm install -g @google/gemini-cli",
             # Its relaunch wrapper would hide the death of the real agent.
             environment={"GEMINI_CLI_NO_RELAUNCH": "1"},
+            endpoint={"GOOGLE_GEMINI_BASE_URL": "{base_url}"},
+            model={"GEMINI_MODEL": "{model}"},
             keys=_GOOGLE,
             settings=("GOOGLE_GEMINI_BASE_URL",),
             files={".gemini/settings.json": _GEMINI_SETTINGS},
@@ -128,8 +167,9 @@ PROFILES: Mapping[str, Profile] = {
                 "GROK_TELEMETRY_TRACE_UPLOAD": "0",
                 "GROK_FEEDBACK_ENABLED": "0",
             },
+            endpoint=dict.fromkeys(_GROK_ENDPOINTS, "{base_url}"),
             keys=_XAI,
-            settings=("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL"),
+            settings=_GROK_ENDPOINTS,
         ),
         Profile(
             id="demo",
@@ -151,10 +191,15 @@ def profile_of(backend: str) -> Profile:
         raise BadRequest(f"Unknown backend: {backend}") from None
 
 
+def _setting(profile: Profile, what: str) -> str:
+    """The name of one of the server's own settings for a backend: COMMAND, BASE_URL or MODEL."""
+    return f"MISSIONSTREAM_BACKEND_{profile.id.upper()}_{what}"
+
+
 def command_for(backend: str, env: Mapping[str, str]) -> tuple[str, ...]:
     """The command line: `MISSIONSTREAM_BACKEND_<NAME>_COMMAND` where set, else the profile's. BadRequest if unknown."""
     profile = profile_of(backend)
-    name = f"MISSIONSTREAM_BACKEND_{backend.upper()}_COMMAND"
+    name = _setting(profile, "COMMAND")
     try:
         return tuple(shlex.split(env.get(name, ""))) or profile.command
     except ValueError as error:
@@ -184,23 +229,52 @@ def require_installed(backend: str, env: Mapping[str, str]) -> None:
 def launch_for(
     backend: str, env: Mapping[str, str], *, run_id: str, space: Path, home: Path, model: str | None = None
 ) -> Launch:
-    """How to start this backend for one run. BadRequest if unknown, Unavailable if it is not installed.
+    """How to start this backend for one run. BadRequest if unknown; Unavailable if it is not installed or a setting of
+    it is missing.
 
     `space` and `home` are absolute directories; the home is made when missing, the space must exist.
     """
     require_installed(backend, env)
     profile = profile_of(backend)
     passed = [name for name in (*_EVERYWHERE, *profile.settings, *profile.keys) if env.get(name)]
-    fixed = {name: value.replace("{home}", str(home)) for name, value in profile.environment.items()}
+    chosen = model or env.get(_setting(profile, "MODEL")) or None
     path = {"PATH": env["PATH"]} if env.get("PATH") else {}
+    given = {name: env[name] for name in passed}
     return Launch(
         run_id=run_id,
         backend=backend,
         command=command_for(backend, env),
         space=space,
         home=home,
-        environment=path | fixed | {name: env[name] for name in passed},
+        environment=path | given | _environment(profile, env, home=home, model=chosen),
         secrets=frozenset(profile.keys).intersection(passed),
         files=profile.files,
-        model=model,
+        model=_asked_model(profile, env, chosen),
     )
+
+
+def _base_url(profile: Profile, env: Mapping[str, str]) -> str:
+    return env.get(_setting(profile, "BASE_URL"), "").strip()
+
+
+def _asked_model(profile: Profile, env: Mapping[str, str], model: str | None) -> str | None:
+    """The model to ask for in the session; None where the endpoint's configuration names it already."""
+    is_configured = bool(_base_url(profile, env)) and any("{model}" in value for value in profile.endpoint.values())
+    return None if is_configured else model
+
+
+def _environment(profile: Profile, env: Mapping[str, str], *, home: Path, model: str | None) -> dict[str, str]:
+    """The profile's own variables, filled in."""
+    base_url = _base_url(profile, env)
+    table = {**profile.environment, **(profile.endpoint if base_url else {}), **(profile.model if model else {})}
+    if model is None and any("{model}" in value for value in table.values()):
+        needed, missing = _setting(profile, "BASE_URL"), _setting(profile, "MODEL")
+        raise Unavailable(f"{needed} needs a model's name: set {missing} too")
+    holes = {"{home}": str(home), "{base_url}": base_url, "{model}": model or ""}
+    return {name: _filled(value, holes) for name, value in table.items()}
+
+
+def _filled(value: str, holes: Mapping[str, str]) -> str:
+    for hole, text in holes.items():
+        value = value.replace(hole, text)
+    return value

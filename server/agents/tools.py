@@ -1,5 +1,6 @@
 """One tool call of an agent, put together from all that was sent about it, and its two events."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -55,6 +56,8 @@ _OUTPUTS = (
     ("error",),
 )
 _EXITS = ("exit_code", "exitCode", "exit")
+# One agent says the code in the first line of a failed command's output only.
+_SAID_EXIT = re.compile(r"Exit code (\d{1,3})(?:\n|\Z)")
 _STREAM_BYTES = 8 * RESULT_BYTES
 _DIFF_BYTES = RESULT_BYTES // 4
 _MAX_DIFFS = 20
@@ -86,12 +89,18 @@ class ToolCall(msgspec.Struct, kw_only=True):
         self.kind = as_text(update.get("kind")) or self.kind
         self.status = as_text(update.get("status")) or self.status
         self.args = update.get("rawInput") or self.args
-        self.content = as_list(update.get("content")) or self.content
+        self.content = self._shown(as_list(update.get("content"))) or self.content
         locations = as_list(update.get("locations"))
         self.location = as_text(as_object(locations[0]).get("path")) if locations else self.location
         if update.get("rawOutput") is not None:
             self.raw_output = update["rawOutput"]
         self._merge_meta(as_object(update.get("_meta")))
+
+    def _shown(self, content: list[Any]) -> list[Any]:
+        """What of the content is of the result: before a call is under way, texts only describe it."""
+        if self.status in UNDER_WAY:
+            return content
+        return [item for item in content if as_object(item).get("type") == "diff"]
 
     def _merge_meta(self, meta: dict[str, Any]) -> None:
         for layer in (meta, *map(as_object, meta.values())):
@@ -151,7 +160,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
             content=content,
             metadata={
                 "status": status,
-                "exit_code": self._exit_code(),
+                "exit_code": self._exit_code() if status in ENDED else None,
                 "truncated": truncated or trimmed or self.stream_cut,
             },
             tool_call_id=self.id,
@@ -172,7 +181,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
         texts = [block_text(item.get("content")) for item in items if item.get("type") == "content"]
         text = "\n".join(filter(None, texts)) or self.streamed or raw_text(self.raw_output)
         diffs = [item for item in items if item.get("type") == "diff"]
-        if not text and not diffs and self.raw_output is not None:
+        if not text and not diffs and self.raw_output is not None and not _is_silent(self.raw_output):
             encoded, truncated = json_text(self.raw_output, RESULT_BYTES)
             return msgspec.json.decode(encoded), truncated
         output, truncated = cap_text(plain(text), RESULT_BYTES)
@@ -185,7 +194,9 @@ class ToolCall(msgspec.Struct, kw_only=True):
             return self.exit_code
         raw = as_object(self.raw_output)
         code = _first_count(raw)
-        return _first_count(as_object(raw.get("metadata"))) if code is None else code
+        code = _first_count(as_object(raw.get("metadata"))) if code is None else code
+        said = _SAID_EXIT.match(as_text(self.raw_output))
+        return int(said[1]) if code is None and said else code
 
 
 def _diff(item: dict[str, Any]) -> dict[str, str]:
@@ -194,6 +205,11 @@ def _diff(item: dict[str, Any]) -> dict[str, str]:
         "old_text": cap_text(as_text(item.get("oldText")), _DIFF_BYTES)[0],
         "new_text": cap_text(as_text(item.get("newText")), _DIFF_BYTES)[0],
     }
+
+
+def _is_silent(raw: Any) -> bool:
+    """True for an output whose place is there but empty."""
+    return any(raw.get(key) in ("", []) for keys in _OUTPUTS for key in keys) if isinstance(raw, dict) else not raw
 
 
 def _first_count(fields: dict[str, Any]) -> int | None:

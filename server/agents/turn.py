@@ -116,7 +116,7 @@ class _Turn:
         self._sink = sink
         self._cancel = cancel
         self._limits = limits
-        self._mapper = TurnMapper(lambda: str(uuid.uuid4()))
+        self._mapper = TurnMapper(lambda: str(uuid.uuid4()), veil=launch.veil)
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._questions = OpenQuestions(
             sink, limits.question_seconds, record=self._queue.put_nowait, reject=self._rejected
@@ -136,7 +136,11 @@ class _Turn:
             return TurnOutcome(text="", success=False, reason="failed", error=error.message)
         limits = self._limits
         transport = AgentTransport(
-            process.stdout, process.stdin, line_bytes=limits.line_bytes, wire_bytes=limits.wire_bytes
+            process.stdout,
+            process.stdin,
+            line_bytes=limits.line_bytes,
+            wire_bytes=limits.wire_bytes,
+            veil=self._launch.veil,
         )
         connection = Connection(self._handle, transport)
         conversation = Conversation(connection, self._launch)

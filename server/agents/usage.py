@@ -30,7 +30,7 @@ class Usage:
         """The prompt's response: `usage`, or what some agents put into `_meta` instead."""
         meta = as_object(response.get("_meta"))
         places = (response.get("usage"), meta.get("usage"), as_object(meta.get("quota")).get("token_count"))
-        self.tokens = next(filter(None, (_counts(as_object(place)) for place in places)), self.tokens)
+        self.tokens = next(filter(None, (_tokens(as_object(place)) for place in places)), self.tokens)
 
     @property
     def cost_cents(self) -> int:
@@ -43,6 +43,11 @@ class Usage:
         if not (self.tokens or self.context or cost):
             return None
         return {"kind": "usage", "tokens": self.tokens, "context": self.context, "cost": cost}
+
+
+def _tokens(fields: dict[str, Any]) -> dict[str, int]:
+    """The counts of tokens; one agent mixes milliseconds and numbers of calls in."""
+    return {name: count for name, count in _counts(fields).items() if name.endswith("tokens")}
 
 
 def _counts(fields: dict[str, Any]) -> dict[str, int]:

@@ -44,8 +44,8 @@ class RecordingSink:
         self._changed.set()
         return await self.answers.get()
 
-    async def until(self, is_true: Callable[["RecordingSink"], bool]) -> None:
-        async with asyncio.timeout(15):
+    async def until(self, is_true: Callable[["RecordingSink"], bool], seconds: float = 15) -> None:
+        async with asyncio.timeout(seconds):
             while not is_true(self):
                 self._changed.clear()
                 await self._changed.wait()
@@ -134,10 +134,10 @@ def turn(sink: RecordingSink) -> Turn:
     """Run a turn with short limits for whatever ends an agent."""
 
     async def run(
-        launch: Launch, prompt: str = "go", *, cancel: asyncio.Event | None = None, **limits: Any
+        launch: Launch, prompt: str = "go", *, cancel: asyncio.Event | None = None, seconds: float = 30, **limits: Any
     ) -> TurnOutcome:
         bounds = TurnLimits(**{"cancel_seconds": 2, "exit_seconds": 0.5, "term_seconds": 0.3, **limits})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds):
             return await run_turn(launch, prompt, sink, cancel=cancel or asyncio.Event(), limits=bounds)
 
     return run

@@ -1,0 +1,68 @@
+"""Turns of the real coding agents, with a scripted model, through the server's own adapter and profiles."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from server.agents.turn import TurnOutcome
+from tests.agents.model.server import Model, serving_model
+from tests.agents.real.conftest import KEY, REACH
+from tests.agents.recording import neutral
+from tests.agents.scenarios import BACKENDS, NAMES, PLAYED, SCENARIOS, Scenario, story, told, wire_of
+
+_LIMITS = {"cancel_seconds": 8, "exit_seconds": 5, "term_seconds": 2, "first_update_seconds": 60, "turn_seconds": 90}
+
+
+async def _played(scenario: Scenario, model: Model, launch, turn, sink, space) -> TurnOutcome:
+    cancel = asyncio.Event()
+    if scenario.answer:
+        sink.answers.put_nowait(scenario.answer)
+
+    async def call_off() -> None:
+        if scenario.cancel == "asked":
+            await sink.until(lambda sink: bool(sink.asked), seconds=60)
+        else:
+            while not (space / "started.txt").exists():
+                await asyncio.sleep(0.02)
+        cancel.set()
+
+    calling = asyncio.create_task(call_off()) if scenario.cancel else None
+    try:
+        return await turn(launch(model), "Please run the demo", cancel=cancel, seconds=120, **_LIMITS)
+    finally:
+        if calling:
+            calling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await calling
+
+
+@pytest.mark.parametrize(("backend", "scenario"), PLAYED, ids=NAMES, indirect=["backend"])
+async def test_a_real_agent_tells_the_story(
+    backend, scenario, launch, turn, sink, space, recorder, places, keep, living
+):
+    async with serving_model(scenario.script) as model:
+        outcome = await _played(scenario, model, launch, turn, sink, space)
+    assert living() == []
+    recording = recorder.text(places(model))
+    assert KEY not in recording
+    keep(wire_of(backend, scenario), recording)
+    assert model.keys == {KEY}
+    assert outcome.session_id
+    assert (space / "greeting.txt").exists() is (scenario.name in {"allowed", "failing"})
+    if scenario.name == "allowed":
+        assert any("hello" in result for result in model.results())
+    assert neutral(story(sink.drafts, outcome), places(model)) == told(backend, scenario)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+async def test_a_refused_key_is_explained_by_its_variable_and_never_shown(
+    backend, launch, turn, sink, recorder, living
+):
+    scenario = next(each for each in SCENARIOS if each.script.has_bad_key)
+    async with serving_model(scenario.script) as model:
+        outcome = await turn(launch(model), seconds=120, **_LIMITS)
+    assert outcome.reason == "failed"
+    assert REACH[backend].key in outcome.error
+    shown = [outcome.error, outcome.text, *(f"{draft.content}{draft.metadata}" for draft in sink.drafts)]
+    assert KEY not in "".join(shown)

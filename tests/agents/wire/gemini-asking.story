@@ -1,0 +1,7 @@
+thinking     "**A command is needed here.**\n"
+message      "I will run a command now."
+tool_call    Bash echo hello > greeting.txt; cat greeting.txt
+question     Allow: echo hello > greeting.txt; cat greeting.txt? [Allow for this session | Allow | Reject]
+tool_result  AskUserQuestion cancelled: "Cancelled"
+tool_result  Bash cancelled: ""
+end          cancelled
