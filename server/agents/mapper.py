@@ -39,6 +39,7 @@ class TurnMapper:
         self._veil = veil or Veil()
         self.usage = Usage()
         self.fault: str | None = None
+        self._trouble = ""
         self._new_id = new_id
         self._tools: dict[str, ToolCall] = {}
         self._closed_tools: set[str] = set()
@@ -196,10 +197,13 @@ class TurnMapper:
     def _session_info(self, fields: dict[str, Any]) -> list[Draft]:
         codex = as_object(as_object(fields.get("_meta")).get("codex"))
         error = codex.get("error")
-        if error:
+        if error and as_object(error).get("willRetry"):
+            # No fault yet: most of what is tried again goes well. If not, only this said why.
+            self._trouble = as_text(error.get("additionalDetails")) or as_text(error.get("message"))
+        elif error:
             self.fault = as_text(as_object(error).get("message")) or as_text(error) or str(capped_raw(error))
         elif "systemError" in (codex.get("threadStatus"), as_object(codex.get("threadStatus")).get("type")):
-            self.fault = self.fault or "system error"
+            self.fault = self.fault or self._trouble or "system error"
         return [_agent_event({"kind": "session_info", "raw": capped_raw(fields)})]
 
     def _nothing(self, fields: dict[str, Any]) -> list[Draft]:

@@ -89,7 +89,8 @@ class ToolCall(msgspec.Struct, kw_only=True):
         self.kind = as_text(update.get("kind")) or self.kind
         self.status = as_text(update.get("status")) or self.status
         self.args = update.get("rawInput") or self.args
-        self.content = self._shown(as_list(update.get("content"))) or self.content
+        content = as_list(update.get("content"))
+        self.content = self._shown(content) if content else self.content
         locations = as_list(update.get("locations"))
         self.location = as_text(as_object(locations[0]).get("path")) if locations else self.location
         if update.get("rawOutput") is not None:
@@ -97,10 +98,13 @@ class ToolCall(msgspec.Struct, kw_only=True):
         self._merge_meta(as_object(update.get("_meta")))
 
     def _shown(self, content: list[Any]) -> list[Any]:
-        """What of the content is of the result: before a call is under way, texts only describe it."""
-        if self.status in UNDER_WAY:
-            return content
-        return [item for item in content if as_object(item).get("type") == "diff"]
+        """What of the content is of the result: before a call is under way, texts only describe it.
+
+        Some agents show a diff in their permission request alone: it stays until another one comes.
+        """
+        kept = _diffs(content) or _diffs(self.content)
+        texts = [item for item in content if as_object(item).get("type") != "diff"]
+        return kept + texts if self.status in UNDER_WAY else kept
 
     def _merge_meta(self, meta: dict[str, Any]) -> None:
         for layer in (meta, *map(as_object, meta.values())):
@@ -153,7 +157,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
 
     def result(self, status: str) -> Draft:
         """The `tool_result` event, with `status` completed, failed, cancelled, rejected or unknown."""
-        value, truncated = self._output()
+        value, truncated = self._output(has_effect=status != "rejected")
         content, trimmed = json_text(value, 8 * RESULT_BYTES)
         return Draft(
             type="tool_result",
@@ -176,11 +180,11 @@ class ToolCall(msgspec.Struct, kw_only=True):
             return {"path": self.location}
         return {"title": self.title} if self.title else {}
 
-    def _output(self) -> tuple[Any, bool]:
+    def _output(self, *, has_effect: bool) -> tuple[Any, bool]:
         items = [as_object(item) for item in self.content]
         texts = [block_text(item.get("content")) for item in items if item.get("type") == "content"]
         text = "\n".join(filter(None, texts)) or self.streamed or raw_text(self.raw_output)
-        diffs = [item for item in items if item.get("type") == "diff"]
+        diffs = _diffs(items) if has_effect else []
         if not text and not diffs and self.raw_output is not None and not _is_silent(self.raw_output):
             encoded, truncated = json_text(self.raw_output, RESULT_BYTES)
             return msgspec.json.decode(encoded), truncated
@@ -205,6 +209,10 @@ def _diff(item: dict[str, Any]) -> dict[str, str]:
         "old_text": cap_text(as_text(item.get("oldText")), _DIFF_BYTES)[0],
         "new_text": cap_text(as_text(item.get("newText")), _DIFF_BYTES)[0],
     }
+
+
+def _diffs(content: list[Any]) -> list[Any]:
+    return [item for item in content if as_object(item).get("type") == "diff"]
 
 
 def _is_silent(raw: Any) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from server.agents.acp_transport import AgentTransport
 
+_MENUS = ("availableCommands", "availableModels", "tools")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _NAMED_ID = re.compile(r"\b(ses|msg|prt|per|evt|usr)_[0-9a-zA-Z]{16,}\b")
 _TIME = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
@@ -26,7 +27,7 @@ class Recorder:
     def note(self, sender: str, message: dict[str, Any]) -> None:
         """Remember a message of "agent" or "client", with the milliseconds since the recording began."""
         at = round((time.monotonic() - self._started) * 1000)
-        self.entries.append({"from": sender, "at": at, "message": message})
+        self.entries.append({"from": sender, "at": at, "message": _brief(message)})
 
     def transport(self, *arguments: Any, **bounds: Any) -> AgentTransport:
         """The server's own transport, overheard."""
@@ -36,6 +37,15 @@ class Recorder:
         """The recording as JSON lines; `places` maps texts of this machine to neutral ones."""
         lines = (json.dumps(entry, separators=(",", ":"), ensure_ascii=False) for entry in self.entries)
         return neutral("".join(f"{line}\n" for line in lines), places)
+
+
+def _brief(value: Any) -> Any:
+    """The message without the long menus of commands, tools and models, of which two entries show the form."""
+    if isinstance(value, dict):
+        return {
+            key: _brief(item[:2] if key in _MENUS and isinstance(item, list) else item) for key, item in value.items()
+        }
+    return [_brief(item) for item in value] if isinstance(value, list) else value
 
 
 class _Overheard(AgentTransport):

@@ -15,12 +15,16 @@ BACKENDS = ("claudecode", "codex", "gemini", "grok", "opencode")
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model does, what people answer, and when they call the turn off: while asked, or while it runs."""
+    """What the model does, what people answer, and when they call the turn off: while asked, or while it runs.
+
+    `backends` are those that can play it in reasonable time.
+    """
 
     name: str
     script: Script
     answer: str | None = None
     cancel: str | None = None
+    backends: tuple[str, ...] = BACKENDS
 
 
 _WRITE = "echo hello > greeting.txt; cat greeting.txt"
@@ -32,11 +36,20 @@ SCENARIOS = (
     Scenario(name="rejected", script=Script(command=_WRITE), answer="reject_once"),
     Scenario(name="asking", script=Script(command=_WRITE), cancel="asked"),
     Scenario(name="running", script=Script(command=_SLEEP), answer="allow_once", cancel="running"),
-    Scenario(name="key-refused", script=Script(command=_WRITE, has_bad_key=True)),
+    Scenario(name="key-refused", script=Script(command=_WRITE, refusal=401)),
+    # The others go on trying for minutes.
+    Scenario(name="model-down", script=Script(command=_WRITE, refusal=500), backends=("claudecode", "codex")),
+    # Codex writes files by its shell when it does not know the model.
+    Scenario(
+        name="writing",
+        script=Script(path="{space}/notes.txt"),
+        answer="allow_once",
+        backends=("claudecode", "gemini", "grok", "opencode"),
+    ),
 )
 """`asking` and `running` are called off: with the question open, and with the command under way."""
 
-PLAYED = [(backend, scenario) for backend in BACKENDS for scenario in SCENARIOS]
+PLAYED = [(backend, scenario) for backend in BACKENDS for scenario in SCENARIOS if backend in scenario.backends]
 NAMES = [f"{backend}-{scenario.name}" for backend, scenario in PLAYED]
 
 
@@ -51,7 +64,14 @@ def told(backend: str, scenario: Scenario) -> str:
 
 
 def story(drafts: list[Draft], outcome: TurnOutcome) -> str:
-    """A turn in lines that a person can read: each event with what matters of it, then the end."""
+    """A turn in lines that a person can read: each event with what matters of it, then the end.
+
+    Of a turn that was called off it tells what came before: an agent's last words depend on how quick it is.
+    """
+    if outcome.reason == "cancelled":
+        end = next((number for number, draft in enumerate(drafts) if draft.type == "tool_result"), len(drafts))
+        lines = [_line(draft) for draft in drafts[:end] if draft.type != "agent_event"]
+        return "\n".join([*lines, "end          cancelled"]) + "\n"
     lines = [_line(draft) for draft in drafts if draft.type != "agent_event"]
     lines += [f"answer       {json.dumps(outcome.text)}"] if outcome.text else []
     lines += [f"error        {outcome.error}"] if outcome.error else []
@@ -75,4 +95,4 @@ def _call(draft: Draft) -> str:
     if draft.tool_name == "AskUserQuestion":
         asked = arguments["questions"][0]
         return f"question     {asked['question']} [{' | '.join(option['label'] for option in asked['options'])}]"
-    return f"tool_call    {draft.tool_name} {arguments.get('command', arguments)}"
+    return f"tool_call    {draft.tool_name} {arguments.get('command') or json.dumps(arguments)}"

@@ -89,6 +89,9 @@ def test_a_pending_call_waits_for_its_arguments():
         ({"rawOutput": {"stdout": "a", "stderr": "b"}}, "a\nb", None),
         ({"rawOutput": [{"type": "text", "text": "hi"}]}, "hi", None),
         ({"rawOutput": {"matches": 3}}, {"matches": 3}, None),
+        ({"rawOutput": {"output": [], "output_for_prompt": "", "exit_code": 0}}, "", 0),
+        ({"rawOutput": "Exit code 3\nhello"}, "Exit code 3\nhello", 3),
+        ({"rawOutput": "Exit codes are 3 digits"}, "Exit codes are 3 digits", None),
         ({"content": blocks("shown"), "rawOutput": {"output": "raw", "exit_code": True}}, "shown", None),
         (
             {"_meta": {"terminal_output_delta": {"data": "tick"}, "terminal_exit": {"exit_code": 1}}},
@@ -106,6 +109,59 @@ def test_output_is_found_where_each_agent_puts_it(update, result, exit_code):
     _, drafts = play([tool(status="in_progress", **update), more(status="completed", **update)])
     assert json.loads(drafts[1].content) == result
     assert drafts[1].metadata == {"status": "completed", "exit_code": exit_code, "truncated": False}
+
+
+def test_what_describes_a_call_before_it_is_under_way_is_not_its_output():
+    one = mapper()
+    described = {"toolCallId": "t1", "status": "pending", "content": blocks("[in the folder /space]")}
+    one.question({"toolCall": described, "options": []}, "perm_1")
+    drafts = one.finish("cancelled")
+    assert [(draft.metadata["status"], json.loads(draft.content)) for draft in drafts] == [("cancelled", "")]
+
+
+def test_a_call_that_is_cut_off_has_no_exit_code():
+    _, drafts = play([tool(status="in_progress", rawOutput={"output": "so far", "exit_code": 0})])
+    assert json.loads(drafts[-1].content) == "so far"
+    assert drafts[-1].metadata["exit_code"] is None
+
+
+DIFF = {"type": "diff", "path": "a", "oldText": "", "newText": "x"}
+
+
+@pytest.mark.parametrize(
+    ("is_rejected", "result"),
+    [(False, {"output": "Written", "diff": [{"path": "a", "old_text": "", "new_text": "x"}]}), (True, "Written")],
+)
+def test_the_diff_of_a_permission_request_is_kept_unless_people_say_no(is_rejected, result):
+    one = mapper()
+    one.question({"toolCall": {"toolCallId": "t1", "kind": "edit", "content": [DIFF]}, "options": []}, "perm_1")
+    if is_rejected:
+        one.reject("t1")
+    drafts = one.update(more(status="failed", content=blocks("Written")))
+    assert json.loads(drafts[-1].content) == result
+    assert drafts[-1].metadata["status"] == ("rejected" if is_rejected else "failed")
+
+
+def codex(**fields: Any) -> dict[str, Any]:
+    return {"sessionUpdate": "session_info_update", "_meta": {"codex": fields}}
+
+
+RETRY = codex(error={"message": "Reconnecting... 1/2", "additionalDetails": "High demand", "willRetry": True})
+
+
+@pytest.mark.parametrize(
+    ("updates", "fault"),
+    [
+        ([RETRY, say("It went well.")], None),
+        ([RETRY, codex(threadStatus={"type": "systemError"})], "High demand"),
+        ([codex(threadStatus={"type": "systemError"})], "system error"),
+        ([RETRY, codex(error={"message": "Gave up"}), codex(threadStatus={"type": "systemError"})], "Gave up"),
+        ([codex(threadStatus={"type": "idle"})], None),
+    ],
+)
+def test_only_an_error_that_is_not_tried_again_is_a_fault(updates, fault):
+    one, _ = play(updates)
+    assert one.fault == fault
 
 
 def test_a_huge_output_is_cut_in_the_middle_and_says_so():
@@ -172,6 +228,12 @@ def test_signals_are_whole_and_gone_once_the_event_takes_their_place():
     one.update(say("c"))
     one.update(tool())
     assert one.signals() == []
+
+
+def test_only_tokens_are_counted():
+    one = mapper()
+    one.finish("unknown", {"_meta": {"usage": {"inputTokens": 3, "totalTokens": 4, "apiDurationMs": 9, "numTurns": 2}}})
+    assert one.usage.tokens == {"input_tokens": 3, "total_tokens": 4}
 
 
 def test_usage_is_one_event_at_the_end():

@@ -1,5 +1,6 @@
 """Backends: their commands, what is handed on to them, and which one is the default."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -90,3 +91,71 @@ def test_an_agent_gets_its_own_keys_and_nothing_else(path, tmp_path):
     assert given["CODEX_HOME"] == f"{tmp_path}/home/.codex"
     assert given["HOME"] == f"{tmp_path}/home"
     assert given["MISSIONSTREAM_RUN_ID"] == "run-1"
+
+
+@pytest.fixture
+def given(path, tmp_path):
+    """The environment that a backend gets from a server with these settings."""
+    install(path, "opencode", "claude-agent-acp", "codex-acp", "gemini", "grok")
+
+    def of(backend: str, model: str | None = None, **settings: str) -> dict[str, str]:
+        env = {"PATH": str(path), **settings}
+        launch = launch_for(backend, env, run_id="run-1", space=path, home=tmp_path / "home", model=model)
+        return environment_of(launch) | {"asked model": launch.model or ""}
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("backend", "names"),
+    [
+        ("claudecode", {"ANTHROPIC_BASE_URL"}),
+        ("gemini", {"GOOGLE_GEMINI_BASE_URL"}),
+        ("grok", {"GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL"}),
+    ],
+)
+def test_another_endpoint_is_named_by_the_vendors_own_variables(given, backend, names):
+    setting = f"MISSIONSTREAM_BACKEND_{backend.upper()}_BASE_URL"
+    env = given(backend, **{setting: "http://127.0.0.1:4000", next(iter(names)): "http://the-vendors.own"})
+    assert {env[name] for name in names} == {"http://127.0.0.1:4000"}
+    assert names.isdisjoint(given(backend))
+    assert "http://another" not in given(backend, MISSIONSTREAM_BACKEND_OPENCODE_BASE_URL="http://another").values()
+
+
+def test_codex_gets_another_endpoint_as_a_provider_and_reads_the_key_by_its_name(given):
+    settings = {"BASE_URL": "http://127.0.0.1:4000/v1", "MODEL": "mine"}
+    env = given("codex", **{f"MISSIONSTREAM_BACKEND_CODEX_{name}": value for name, value in settings.items()})
+    config = json.loads(env["CODEX_CONFIG"])
+    provider = config["model_providers"][config["model_provider"]]
+    assert (provider["base_url"], provider["env_key"]) == ("http://127.0.0.1:4000/v1", "OPENAI_API_KEY")
+    assert (config["model"], env["asked model"]) == ("mine", "")
+
+
+def test_opencode_gets_another_endpoint_as_its_only_provider_and_still_asks(given):
+    settings = {"BASE_URL": "http://127.0.0.1:4000/v1", "MODEL": "mine"}
+    env = given(
+        "opencode",
+        OPENAI_API_KEY="sk-secret",
+        **{f"MISSIONSTREAM_BACKEND_OPENCODE_{name}": value for name, value in settings.items()},
+    )
+    config = json.loads(env["OPENCODE_CONFIG_CONTENT"])
+    assert config["enabled_providers"] == [*config["provider"]] == ["endpoint"]
+    assert config["provider"]["endpoint"]["options"]["baseURL"] == "http://127.0.0.1:4000/v1"
+    assert config["model"] == config["small_model"] == "endpoint/mine"
+    assert config["permission"] == json.loads(given("opencode")["OPENCODE_CONFIG_CONTENT"])["permission"]
+    assert "sk-secret" not in env["OPENCODE_CONFIG_CONTENT"]
+
+
+@pytest.mark.parametrize("backend", ["codex", "opencode"])
+def test_an_endpoint_whose_models_nobody_knows_needs_one_named(given, backend):
+    setting = f"MISSIONSTREAM_BACKEND_{backend.upper()}_BASE_URL"
+    with pytest.raises(Unavailable, match=f"{setting} needs .* MISSIONSTREAM_BACKEND_{backend.upper()}_MODEL"):
+        given(backend, **{setting: "http://127.0.0.1:4000/v1"})
+    given(backend, "the-missions-own", **{setting: "http://127.0.0.1:4000/v1"})
+
+
+def test_a_missions_own_model_wins_over_the_setting(given):
+    assert given("claudecode", MISSIONSTREAM_BACKEND_CLAUDECODE_MODEL="usual")["ANTHROPIC_MODEL"] == "usual"
+    env = given("claudecode", "special", MISSIONSTREAM_BACKEND_CLAUDECODE_MODEL="usual")
+    assert (env["ANTHROPIC_MODEL"], env["asked model"]) == ("special", "special")
+    assert "ANTHROPIC_MODEL" not in given("claudecode")

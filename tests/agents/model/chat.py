@@ -29,9 +29,9 @@ def read(body: dict[str, Any]) -> Asked:
 def stream(speech: Speech, asked: Asked) -> Iterator[tuple[None, Any]]:
     """The events of a streamed reply."""
     for delta in _deltas(speech):
-        yield None, _chunk(asked, delta)
-    yield None, _chunk(asked, {}, "tool_calls" if speech.call else "stop")
-    yield None, {**_head(asked, "chat.completion.chunk"), "choices": [], "usage": _usage()}
+        yield None, _chunk(speech, asked, delta)
+    yield None, _chunk(speech, asked, {}, "tool_calls" if speech.call else "stop")
+    yield None, {**_head(speech, asked, "chat.completion.chunk"), "choices": [], "usage": _usage()}
     yield None, END
 
 
@@ -41,7 +41,7 @@ def whole(speech: Speech, asked: Asked) -> dict[str, Any]:
     if speech.call:
         message["tool_calls"] = [_call(speech)]
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if speech.call else "stop"}
-    return {**_head(asked, "chat.completion"), "choices": [choice], "usage": _usage()}
+    return {**_head(speech, asked, "chat.completion"), "choices": [choice], "usage": _usage()}
 
 
 def _deltas(speech: Speech) -> Iterator[dict[str, Any]]:
@@ -60,13 +60,13 @@ def _call(speech: Speech) -> dict[str, Any]:
     return {"id": speech.call.id, "type": "function", "function": function}
 
 
-def _head(asked: Asked, kind: str) -> dict[str, Any]:
-    return {"id": "chatcmpl-1", "object": kind, "created": 1_700_000_000, "model": asked.model}
+def _head(speech: Speech, asked: Asked, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{speech.number}", "object": kind, "created": 1_700_000_000, "model": asked.model}
 
 
-def _chunk(asked: Asked, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+def _chunk(speech: Speech, asked: Asked, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
     choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
-    return {**_head(asked, "chat.completion.chunk"), "choices": choices}
+    return {**_head(speech, asked, "chat.completion.chunk"), "choices": choices}
 
 
 def _usage() -> dict[str, int]:

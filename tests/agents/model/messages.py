@@ -33,11 +33,15 @@ def stream(speech: Speech, asked: Asked) -> Iterator[tuple[str, Any]]:
 
 def whole(speech: Speech, asked: Asked) -> dict[str, Any]:
     """The reply in one piece."""
-    return {**_message(asked), "content": [block for block, _, _ in _blocks(speech)], "stop_reason": _reason(speech)}
+    return {
+        **_message(speech, asked),
+        "content": [block for block, _, _ in _blocks(speech)],
+        "stop_reason": _reason(speech),
+    }
 
 
 def _events(speech: Speech, asked: Asked) -> Iterator[dict[str, Any]]:
-    yield {"type": "message_start", "message": _message(asked)}
+    yield {"type": "message_start", "message": _message(speech, asked)}
     for index, (block, key, deltas) in enumerate(_blocks(speech)):
         empty = {**block, key: {} if key == "input" else ""}
         yield {"type": "content_block_start", "index": index, "content_block": empty}
@@ -71,9 +75,9 @@ def _blocks(speech: Speech) -> Iterator[_Block]:
         yield block, "input", deltas
 
 
-def _message(asked: Asked) -> dict[str, Any]:
+def _message(speech: Speech, asked: Asked) -> dict[str, Any]:
     return {
-        "id": "msg_1",
+        "id": f"msg_{speech.number}",
         "type": "message",
         "role": "assistant",
         "model": asked.model,

@@ -35,11 +35,11 @@ def stream(speech: Speech, asked: Asked) -> Iterator[tuple[str, Any]]:
 
 def whole(speech: Speech, asked: Asked) -> dict[str, Any]:
     """The reply in one piece."""
-    return _response(asked, "completed", _items(speech))
+    return _response(speech, asked, "completed")
 
 
 def _events(speech: Speech, asked: Asked) -> Iterator[dict[str, Any]]:
-    yield {"type": "response.created", "response": _response(asked, "in_progress", [])}
+    yield {"type": "response.created", "response": _response(speech, asked, "in_progress")}
     items = _items(speech)
     for index, item in enumerate(items):
         place = {"item_id": item["id"], "output_index": index}
@@ -48,21 +48,35 @@ def _events(speech: Speech, asked: Asked) -> Iterator[dict[str, Any]]:
         for event in _PARTS[item["type"]](item):
             yield {**event, **place}
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
-    yield {"type": "response.completed", "response": _response(asked, "completed", items)}
+    yield {"type": "response.completed", "response": _response(speech, asked, "completed")}
 
 
 def _items(speech: Speech) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     if speech.thought:
-        items.append({"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": speech.thought}]})
+        items.append(
+            {
+                "type": "reasoning",
+                "id": f"rs_{speech.number}",
+                "summary": [{"type": "summary_text", "text": speech.thought}],
+            }
+        )
     if speech.text:
         content = [{"type": "output_text", "text": speech.text, "annotations": []}]
-        items.append({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content})
+        items.append(
+            {
+                "type": "message",
+                "id": f"msg_{speech.number}",
+                "role": "assistant",
+                "status": "completed",
+                "content": content,
+            }
+        )
     if speech.call:
         items.append(
             {
                 "type": "function_call",
-                "id": "fc_1",
+                "id": f"fc_{speech.number}",
                 "call_id": speech.call.id,
                 "name": speech.call.name,
                 "arguments": json.dumps(speech.call.arguments),
@@ -106,14 +120,14 @@ _EMPTY: dict[str, dict[str, Any]] = {
 }
 
 
-def _response(asked: Asked, status: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+def _response(speech: Speech, asked: Asked, status: str) -> dict[str, Any]:
     response: dict[str, Any] = {
-        "id": "resp_1",
+        "id": f"resp_{speech.number}",
         "object": "response",
         "created_at": 1_700_000_000,
         "status": status,
         "model": asked.model,
-        "output": items,
+        "output": _items(speech) if status == "completed" else [],
     }
     if status == "completed":
         response["usage"] = {

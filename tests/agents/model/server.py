@@ -69,9 +69,9 @@ class Model:
         key = _key(request)
         self.keys.add(key)
         self.asked.append(asked)
-        if self.script.has_bad_key:
-            return _refusal(key)
-        speech = speak(self.script, asked, f"call_{next(self._numbers):04}", is_first=self._called is not self.script)
+        if self.script.refusal:
+            return _refusal(self.script.refusal, key)
+        speech = speak(self.script, asked, next(self._numbers), is_first=self._called is not self.script)
         if speech.call:
             self._called = self.script
         if not asked.is_streamed:
@@ -117,8 +117,10 @@ def _key(request: web.Request) -> str:
     return named or request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
-def _refusal(key: str) -> web.Response:
-    """What a vendor says to a wrong key; some repeat it."""
-    message = f"Incorrect API key provided: {key}."
-    error = {"message": message, "type": "authentication_error", "code": "invalid_api_key", "status": "UNAUTHENTICATED"}
-    return web.json_response({"type": "error", "error": error}, status=401)
+def _refusal(status: int, key: str) -> web.Response:
+    """What a vendor says to a wrong key, which some repeat, or when its servers are down."""
+    error = {"message": "The server had an error.", "type": "server_error", "code": "server_error"}
+    if status == 401:
+        message = f"Incorrect API key provided: {key}."
+        error = {"message": message, "type": "authentication_error", "code": "invalid_api_key"}
+    return web.json_response({"type": "error", "error": error}, status=status)

@@ -94,7 +94,7 @@ def places(space: Path, tmp_path: Path) -> Callable[[Model], dict[str, str]]:
 
     def make(model: Model) -> dict[str, str]:
         folders = {space: "/space", tmp_path / "home": "/home/agent", tmp_path: "/tmp", FOLDER: "/opt/agents"}
-        return places_of(folders, {model.base_url: "http://127.0.0.1:1"})
+        return places_of(folders, {model.base_url.removeprefix("http://"): "127.0.0.1:1"})
 
     return make
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+import msgspec
 import pytest
 
 from server.agents.turn import TurnOutcome
@@ -41,7 +42,8 @@ async def _played(scenario: Scenario, model: Model, launch, turn, sink, space) -
 async def test_a_real_agent_tells_the_story(
     backend, scenario, launch, turn, sink, space, recorder, places, keep, living
 ):
-    async with serving_model(scenario.script) as model:
+    path = scenario.script.path and scenario.script.path.replace("{space}", str(space))
+    async with serving_model(msgspec.structs.replace(scenario.script, path=path)) as model:
         outcome = await _played(scenario, model, launch, turn, sink, space)
     assert living() == []
     recording = recorder.text(places(model))
@@ -52,6 +54,8 @@ async def test_a_real_agent_tells_the_story(
     assert (space / "greeting.txt").exists() is (scenario.name in {"allowed", "failing"})
     if scenario.name == "allowed":
         assert any("hello" in result for result in model.results())
+    if scenario.name == "writing":
+        assert (space / "notes.txt").read_text() == scenario.script.text
     assert neutral(story(sink.drafts, outcome), places(model)) == told(backend, scenario)
 
 
@@ -59,7 +63,7 @@ async def test_a_real_agent_tells_the_story(
 async def test_a_refused_key_is_explained_by_its_variable_and_never_shown(
     backend, launch, turn, sink, recorder, living
 ):
-    scenario = next(each for each in SCENARIOS if each.script.has_bad_key)
+    scenario = next(each for each in SCENARIOS if each.script.refusal == 401)
     async with serving_model(scenario.script) as model:
         outcome = await turn(launch(model), seconds=120, **_LIMITS)
     assert outcome.reason == "failed"

@@ -1,7 +1,5 @@
-thinking     "**A command is needed here.**\n"
-message      "I will run a command now."
+thinking     "**A tool is needed here.**\n"
+message      "I will use a tool now."
 tool_call    Bash echo hello > greeting.txt; cat greeting.txt
 question     Allow: echo hello > greeting.txt; cat greeting.txt? [Allow for this session | Allow | Reject]
-tool_result  AskUserQuestion cancelled: "Cancelled"
-tool_result  Bash cancelled: ""
 end          cancelled

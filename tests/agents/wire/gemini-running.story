@@ -1,6 +1,5 @@
-thinking     "**A command is needed here.**\n"
-message      "I will run a command now."
+thinking     "**A tool is needed here.**\n"
+message      "I will use a tool now."
 tool_call    Bash echo started > started.txt; cat started.txt; sleep 300
 question     Allow: echo started > started.txt; cat started.txt; sleep 300? [Allow for this session | Allow | Reject]
-tool_result  Bash completed: "Command cancelled by user.\n\nOutput before cancellation:\nstarted"
 end          cancelled

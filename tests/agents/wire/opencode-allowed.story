@@ -1,8 +1,8 @@
-thinking     "A command is needed here."
-message      "I will run a command now."
+thinking     "A tool is needed here."
+message      "I will use a tool now."
 tool_call    Bash echo hello > greeting.txt; cat greeting.txt
 question     Allow: echo hello > greeting.txt; cat greeting.txt? [Allow once | Always allow | Reject]
 tool_result  Bash completed, exit code 0: "hello\n"
-thinking     "The command has answered."
+thinking     "The tool has answered."
 answer       "All done."
 end          end_turn input_tokens=120 output_tokens=30

@@ -1,5 +1,5 @@
-thinking     "A command is needed here."
-message      "I will run a command now."
+thinking     "A tool is needed here."
+message      "I will use a tool now."
 tool_call    Bash echo hello > greeting.txt; cat greeting.txt
 question     Allow: echo hello > greeting.txt; cat greeting.txt? [Allow once | Always allow | Reject]
 tool_result  Bash rejected: "The user rejected permission to use this specific tool call."
