@@ -18,7 +18,8 @@ _ANTHROPIC = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TO
 _OPENAI = ("OPENAI_API_KEY", "CODEX_API_KEY")
 _GOOGLE = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 _XAI = ("XAI_API_KEY",)
-_EVERYWHERE = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TZ")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY")
+_EVERYWHERE = (*_PROXIES, "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TZ")
 _GROK_ENDPOINTS = ("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL")
 _PREFERENCE = ("claudecode", "opencode", "grok", "gemini", "codex")
 
@@ -239,7 +240,7 @@ def launch_for(
     passed = [name for name in (*_EVERYWHERE, *profile.settings, *profile.keys) if env.get(name)]
     chosen = model or env.get(_setting(profile, "MODEL")) or None
     path = {"PATH": env["PATH"]} if env.get("PATH") else {}
-    given = {name: env[name] for name in passed}
+    given = {name: env[name] for name in passed} | _unproxied(env)
     return Launch(
         run_id=run_id,
         backend=backend,
@@ -251,6 +252,14 @@ def launch_for(
         files=profile.files,
         model=_asked_model(profile, env, chosen),
     )
+
+
+def _unproxied(env: Mapping[str, str]) -> dict[str, str]:
+    """Where there is a proxy, it is not for loopback: one agent reaches a server of its own there."""
+    if not any(env.get(name) for name in _PROXIES):
+        return {}
+    names = [name.strip() for name in env.get("NO_PROXY", "").split(",") if name.strip()]
+    return {"NO_PROXY": ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))}
 
 
 def _base_url(profile: Profile, env: Mapping[str, str]) -> str:

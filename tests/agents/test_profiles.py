@@ -159,3 +159,16 @@ def test_a_missions_own_model_wins_over_the_setting(given):
     env = given("claudecode", "special", MISSIONSTREAM_BACKEND_CLAUDECODE_MODEL="usual")
     assert (env["ANTHROPIC_MODEL"], env["asked model"]) == ("special", "special")
     assert "ANTHROPIC_MODEL" not in given("claudecode")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, None),
+        ({"NO_PROXY": "a.example"}, "a.example"),
+        ({"HTTPS_PROXY": "http://proxy"}, "127.0.0.1,localhost"),
+        ({"HTTP_PROXY": "http://proxy", "NO_PROXY": "a.example, localhost"}, "a.example,localhost,127.0.0.1"),
+    ],
+)
+def test_a_proxy_is_not_for_loopback(given, settings, expected):
+    assert given("opencode", **settings).get("NO_PROXY") == expected

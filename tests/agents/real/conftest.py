@@ -15,6 +15,9 @@ from tests.agents.recording import Recorder, places_of
 
 FOLDER = Path(__file__).parent
 PROGRAMS = FOLDER / "node_modules" / ".bin"
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that is not there: what goes out gets no further."""
+
 KEY = "sk-dummy-0123456789abcdef"
 
 
@@ -51,31 +54,28 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def settings(backend: str) -> Callable[[Model], dict[str, str]]:
-    """What a server's environment says to send the backend to a model of one's own."""
+def settings(backend: str) -> Callable[[Model | None], dict[str, str]]:
+    """What a server's environment says to send the backend to a model of one's own; None: to nowhere but its vendor."""
 
-    def make(model: Model) -> dict[str, str]:
+    def make(model: Model | None) -> dict[str, str]:
         node = Path(shutil.which("node") or "/usr/bin/node").parent
         reach, prefix = REACH[backend], f"MISSIONSTREAM_BACKEND_{backend.upper()}"
-        return {
-            "PATH": f"{PROGRAMS}:{node}:/usr/local/bin:/usr/bin:/bin",
-            reach.key: KEY,
-            f"{prefix}_BASE_URL": model.base_url + reach.path,
-            f"{prefix}_MODEL": MODEL,
-        }
+        common = {"PATH": f"{PROGRAMS}:{node}:/usr/local/bin:/usr/bin:/bin", reach.key: KEY}
+        if model is None:
+            return common | {"HTTPS_PROXY": NOWHERE, "HTTP_PROXY": NOWHERE}
+        return common | {f"{prefix}_BASE_URL": model.base_url + reach.path, f"{prefix}_MODEL": MODEL}
 
     return make
 
 
 @pytest.fixture
 def launch(
-    backend: str, settings: Callable[[Model], dict[str, str]], space: Path, tmp_path: Path, run_id: str
-) -> Callable[..., Launch]:
+    backend: str, settings: Callable[[Model | None], dict[str, str]], space: Path, tmp_path: Path, run_id: str
+) -> Callable[[Model | None], Launch]:
     """A launch of the backend by its own profile, as a server would make it."""
 
-    def make(model: Model, **changes: str) -> Launch:
-        env = {**settings(model), **changes}
-        return launch_for(backend, env, run_id=run_id, space=space, home=tmp_path / "home")
+    def make(model: Model | None) -> Launch:
+        return launch_for(backend, settings(model), run_id=run_id, space=space, home=tmp_path / "home")
 
     return make
 

@@ -70,3 +70,16 @@ async def test_a_refused_key_is_explained_by_its_variable_and_never_shown(
     assert REACH[backend].key in outcome.error
     shown = [outcome.error, outcome.text, *(f"{draft.content}{draft.metadata}" for draft in sink.drafts)]
     assert KEY not in "".join(shown)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+async def test_a_key_alone_opens_a_session_with_the_vendors_own_endpoint(backend, launch, turn, recorder, living):
+    cancel = asyncio.Event()
+    running = asyncio.create_task(turn(launch(None), cancel=cancel, seconds=120, **_LIMITS))
+    while not running.done() and not any(
+        "sessionId" in (entry["message"].get("result") or ()) for entry in recorder.entries
+    ):
+        await asyncio.sleep(0.02)
+    cancel.set()
+    outcome = await running
+    assert (outcome.reason, bool(outcome.session_id)) == ("cancelled", True)
