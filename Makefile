@@ -31,10 +31,11 @@ test: lint ## everything that must hold: lint, then every test
 test-agents: $(VENV)/.dev $(AGENTS)/node_modules/.package-lock.json ## run the real coding agents from npm with a scripted model; RECORD=1 records anew
 	@RECORD=$(RECORD) $(BIN)/python -m pytest -m real_agents tests/agents/real
 
+# Not `npm ci`: that refuses a registry which lacks the programs of other platforms.
 $(AGENTS)/node_modules/.package-lock.json: $(AGENTS)/package-lock.json $(AGENTS)/.npmrc
 	@command -v npm >/dev/null || { echo "the real agents need Node 20 and npm" >&2; exit 1; }
 	@echo "installing the coding agents into $(AGENTS)/node_modules (1.4 GB) …"
-	@cd $(AGENTS) && npm ci --silent
+	@cd $(AGENTS) && npm install --no-save --loglevel=error
 	@touch $@
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter

@@ -1,5 +1,6 @@
 """Real coding agents from npm, their model on loopback, and the recording of their wire."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -35,6 +36,16 @@ REACH = {
     "grok": Reach("XAI_API_KEY", "/v1"),
     "opencode": Reach("OPENAI_API_KEY", "/v1"),
 }
+
+
+def at_work(space: Path) -> list[str]:
+    """The names of the processes whose working directory lies in the space, whoever started them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").resolve(strict=True).is_relative_to(space):
+                found.append((entry / "comm").read_text().strip())
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

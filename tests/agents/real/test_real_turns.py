@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 
 import msgspec
 import pytest
 
 from server.agents.turn import TurnOutcome
-from tests.agents.model.server import Model, serving_model
-from tests.agents.real.conftest import KEY, REACH
+from tests.agents.model.script import Script
+from tests.agents.model.server import MODEL, Model, serving_model
+from tests.agents.real.conftest import KEY, REACH, at_work
 from tests.agents.recording import neutral
 from tests.agents.scenarios import BACKENDS, NAMES, PLAYED, SCENARIOS, Scenario, story, told, wire_of
 
@@ -24,7 +26,7 @@ async def _played(scenario: Scenario, model: Model, launch, turn, sink, space) -
         if scenario.cancel == "asked":
             await sink.until(lambda sink: bool(sink.asked), seconds=60)
         else:
-            while not (space / "started.txt").exists():
+            while "sleep" not in at_work(space):
                 await asyncio.sleep(0.02)
         cancel.set()
 
@@ -45,12 +47,13 @@ async def test_a_real_agent_tells_the_story(
     path = scenario.script.path and scenario.script.path.replace("{space}", str(space))
     async with serving_model(msgspec.structs.replace(scenario.script, path=path)) as model:
         outcome = await _played(scenario, model, launch, turn, sink, space)
-    assert living() == []
+    assert (living(), at_work(space)) == ([], [])
     recording = recorder.text(places(model))
     assert KEY not in recording
     keep(wire_of(backend, scenario), recording)
     assert model.keys == {KEY}
     assert outcome.session_id
+    assert (outcome.model or "").endswith(MODEL)
     assert (space / "greeting.txt").exists() is (scenario.name in {"allowed", "failing"})
     if scenario.name == "allowed":
         assert any("hello" in result for result in model.results())
@@ -70,6 +73,18 @@ async def test_a_refused_key_is_explained_by_its_variable_and_never_shown(
     assert REACH[backend].key in outcome.error
     shown = [outcome.error, outcome.text, *(f"{draft.content}{draft.metadata}" for draft in sink.drafts)]
     assert KEY not in "".join(shown)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+async def test_a_flood_of_output_is_stored_in_bounds(backend, launch, turn, sink, recorder, living):
+    sink.answers.put_nowait("allow_once")
+    async with serving_model(Script(command="seq 1 200000 | tee flood.txt")) as model:
+        outcome = await turn(launch(model), seconds=120, **_LIMITS)
+    assert (outcome.reason, outcome.text) == ("end_turn", "All done.")
+    [result] = sink.of("tool_result")
+    output = json.loads(result.content)
+    assert (len(output) > 1000, len(output) <= 32 << 10) == (True, True)
+    assert max(len(draft.content) for draft in sink.drafts) <= 40 << 10
 
 
 @pytest.mark.parametrize("backend", BACKENDS, indirect=True)
