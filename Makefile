@@ -35,7 +35,7 @@ test-agents: $(VENV)/.dev $(AGENTS)/node_modules/.package-lock.json ## run the r
 $(AGENTS)/node_modules/.package-lock.json: $(AGENTS)/package-lock.json $(AGENTS)/.npmrc
 	@command -v npm >/dev/null || { echo "the real agents need Node 20 and npm" >&2; exit 1; }
 	@echo "installing the coding agents into $(AGENTS)/node_modules (1.4 GB) …"
-	@cd $(AGENTS) && npm install --no-save --loglevel=error
+	@cd $(AGENTS) && npm install --no-save --loglevel=error && node node_modules/opencode-ai/postinstall.mjs
 	@touch $@
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
