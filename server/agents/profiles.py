@@ -1,6 +1,7 @@
 """The backends: how each agent is launched, what its environment must say, and how to install it."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -21,6 +22,8 @@ _XAI = ("XAI_API_KEY",)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY")
 _EVERYWHERE = (*_PROXIES, "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TZ")
 _GROK_ENDPOINTS = ("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL")
+# It is written into configurations, where quotes and braces would mean something: one reads files that it names.
+_MODEL_NAME = re.compile(r"[\w.:/@+()\[\] -]{1,200}")
 _PREFERENCE = ("claudecode", "opencode", "grok", "gemini", "codex")
 
 
@@ -230,8 +233,8 @@ def require_installed(backend: str, env: Mapping[str, str]) -> None:
 def launch_for(
     backend: str, env: Mapping[str, str], *, run_id: str, space: Path, home: Path, model: str | None = None
 ) -> Launch:
-    """How to start this backend for one run. BadRequest if unknown; Unavailable if it is not installed or a setting of
-    it is missing.
+    """How to start this backend for one run. BadRequest if it or the model's name is none; Unavailable if it is not
+    installed or a setting of it is missing.
 
     `space` and `home` are absolute directories; the home is made when missing, the space must exist.
     """
@@ -239,6 +242,8 @@ def launch_for(
     profile = profile_of(backend)
     passed = [name for name in (*_EVERYWHERE, *profile.settings, *profile.keys) if env.get(name)]
     chosen = model or env.get(_setting(profile, "MODEL")) or None
+    if chosen and not _MODEL_NAME.fullmatch(chosen):
+        raise BadRequest(f"This is not the name of a model: {chosen[:200]}")
     path = {"PATH": env["PATH"]} if env.get("PATH") else {}
     given = {name: env[name] for name in passed} | _unproxied(env)
     return Launch(
@@ -279,7 +284,7 @@ def _environment(profile: Profile, env: Mapping[str, str], *, home: Path, model:
     if model is None and any("{model}" in value for value in table.values()):
         needed, missing = _setting(profile, "BASE_URL"), _setting(profile, "MODEL")
         raise Unavailable(f"{needed} needs a model's name: set {missing} too")
-    holes = {"{home}": str(home), "{base_url}": base_url, "{model}": model or ""}
+    holes = {"{home}": str(home), "{base_url}": base_url, "{model}": (model or "").removeprefix("endpoint/")}
     return {name: _filled(value, holes) for name, value in table.items()}
 
 

@@ -172,3 +172,21 @@ def test_a_missions_own_model_wins_over_the_setting(given):
 )
 def test_a_proxy_is_not_for_loopback(given, settings, expected):
     assert given("opencode", **settings).get("NO_PROXY") == expected
+
+
+@pytest.mark.parametrize(
+    "name", ['x"}, "permission": {"bash": "allow', "{file:/etc/passwd}", "{env:HOME}", "a\nb", "m" * 201]
+)
+def test_a_name_that_would_mean_something_in_a_configuration_is_refused(given, name):
+    with pytest.raises(BadRequest, match="not the name of a model"):
+        given("opencode", name, MISSIONSTREAM_BACKEND_OPENCODE_BASE_URL="http://127.0.0.1:4000/v1")
+
+
+@pytest.mark.parametrize("name", ["opus[1m]", "gpt-6.1-sol[low]", "openai/gpt-5:free", "@cf/meta/llama-4", "Sol (low)"])
+def test_the_names_that_vendors_give_are_taken(given, name):
+    assert given("claudecode", name)["ANTHROPIC_MODEL"] == name
+
+
+def test_a_model_may_be_named_as_opencode_shows_it(given):
+    env = given("opencode", "endpoint/mine", MISSIONSTREAM_BACKEND_OPENCODE_BASE_URL="http://127.0.0.1:4000/v1")
+    assert json.loads(env["OPENCODE_CONFIG_CONTENT"])["model"] == "endpoint/mine"
