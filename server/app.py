@@ -15,7 +15,7 @@ from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
 from server.dialects.control.errors import ControlFace
-from server.dialects.control.middleware import control_http
+from server.dialects.control.framework import framework_answer
 from server.dialects.control.routes import ROUTES as CONTROL
 from server.missions.known import kinds
 from server.openings import Openings
@@ -157,7 +157,7 @@ async def _refuse_unsafe(database: Database, settings: Settings) -> None:
 
 def application(core: Core) -> web.Application:
     """The HTTP application over running services."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[request_context, control_http])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[request_context(framework_answer)])
     app[CORE] = core
     app.on_response_prepare.append(note_status)
     face = ControlFace()

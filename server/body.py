@@ -4,7 +4,6 @@ import asyncio
 import json
 import math
 import re
-from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from streams.errors import BadRequest, MissionstreamError, Unprocessable
-from streams.event import MAX_DEPTH, check_depth, clean_text, clean_value
+from streams.event import check_depth, clean_text, clean_value
 
 T = TypeVar("T")
 BODY_SECONDS = 30.0
@@ -55,16 +54,11 @@ async def _raw(request: web.Request) -> bytes:
 
 def decoded(raw: bytes, shape: type[T]) -> T:
     """JSON text as `shape`, its strings storable; errors as `read` raises them."""
-    # NUL and surrogates come as escapes only, and surrogates as bytes that begin with ED: all else is clean
-    is_clean = b"\\u" not in raw and b"\xed" not in raw
-    if is_clean and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        with suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):  # told with care below
-            return msgspec.json.decode(raw, type=shape)
     value = parse(raw)
-    if is_clean:
-        check_depth(value)
-    else:
+    if b"\\u" in raw or b"\xed" in raw:  # NUL comes as an escape only; a surrogate so, or as bytes that begin with ED
         value = clean_value(value)
+    else:
+        check_depth(value)
     try:
         return msgspec.convert(value, shape, strict=True)
     except msgspec.ValidationError as error:

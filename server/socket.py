@@ -77,12 +77,14 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
 class Session:
     """One socket: its principal and its subscriptions. Reading frames and reading the log go on side by side."""
 
+    __slots__ = ("_connection", "_response", "_services", "_who")
+
     def __init__(self, services: Core, response: web.WebSocketResponse, connection: Connection) -> None:
         self._services = services
         self._response = response
         self._connection = connection
         self._who: Principal | None = None
-        connection.farewell_frame = lambda body: websocket.frame({"type": "closing", "payload": body})
+        connection.farewell_frame = _closing
 
     async def run(self) -> None:
         """Serve until either side closes."""
@@ -224,6 +226,10 @@ _ACTIONS: Mapping[str, Callable[[Session, Frame], Any]] = {
     "subscribe": Session._subscribe,
     "unsubscribe": Session._unsubscribe,
 }
+
+
+def _closing(body: dict[str, Any]) -> bytes:
+    return websocket.frame({"type": "closing", "payload": body})
 
 
 def _frame(data: str | bytes) -> Frame | None:

@@ -39,6 +39,7 @@ async def serve(
         response.force_close()
     await response.prepare(request)
     response.stop_streaming()  # the hub's heartbeat, one timer for all, takes the place of a ping task for each
+    response._ping_task = None  # a cancelled task keeps its error, traceback and frame: a kilobyte for each stream
     await response.write(first)
     del first, headers  # not held for the life of the stream
     transport = request.transport
@@ -46,11 +47,12 @@ async def serve(
         return response
     bound_kernel_buffer(transport)
     connection = Connection(cast(asyncio.WriteTransport, transport), "sse", is_chunked=is_chunked)
-    connection.farewell_frame = lambda body: frame("closed", body)
+    connection.farewell_frame = _closed
     connection.owner = request.get(PRINCIPAL)
     hub = core(request).hub
     try:
         await attach(connection)
+        del attach
         await connection.serve()
     except Exception as error:  # the answer has begun: its last word must be a frame, never a second answer
         log.warning("stream.failed", error=repr(error), exc_info=not isinstance(error, MissionstreamError))
@@ -58,6 +60,10 @@ async def serve(
     finally:
         hub.forget(connection)
     return response
+
+
+def _closed(body: dict[str, Any]) -> bytes:
+    return frame("closed", body)
 
 
 def bound_kernel_buffer(transport: asyncio.BaseTransport) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uuid_utils.compat as uuids
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from server.core import core
 from server.logs import REQUEST
@@ -16,6 +17,8 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "/api/health"})
 _CLIENT_LEFT = 499
 _STATUS = web.RequestKey("status", int)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+FrameworkAnswer = Callable[[web.Request, web.HTTPException], web.Response | None]
 log = structlog.get_logger()
 
 
@@ -28,34 +31,42 @@ def _mission(request: web.Request) -> str | None:
     return request.match_info.get("id") if "/missions/" in request.path else None
 
 
-@web.middleware
-async def request_context(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Bind the request's id to the logs of everything that it causes."""
-    given = request.headers.get("X-Request-ID", "")
-    request_id = given if _ID.fullmatch(given) else str(uuids.uuid7())
-    started = time.monotonic()
-    status = 500
-    about = {"mission_id": mission} if (mission := _mission(request)) else {}
-    outer = REQUEST.set({"request_id": request_id, **about})
-    try:
-        response = await handler(request)
-        status = response.status
-    except web.HTTPException as error:
-        status = error.status
-        raise
-    except asyncio.CancelledError:
-        status = request.get(_STATUS, _CLIENT_LEFT)  # of a stream that was answered before its client left
-        raise
-    finally:
-        route = request.match_info.route.resource
-        name = route.canonical if route is not None else "unknown"
-        core(request).metrics.request(request.method, name, status)
-        if request.path not in _QUIET:
-            seconds = round(time.monotonic() - started, 4)
-            log.debug("request", method=request.method, path=request.path, status=status, seconds=seconds)
-        REQUEST.reset(outer)
-    if not response.prepared:
-        response.headers["X-Request-ID"] = request_id
-    return response
+def request_context(framework_answer: FrameworkAnswer) -> Middleware:
+    """A middleware: binds the request's id to the logs of everything that it causes, and counts its answer.
+
+    Errors that the framework raises, such as an unknown route, are answered by `framework_answer`, if it gives one.
+    """
+
+    @web.middleware
+    async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if _ID.fullmatch(given) else str(uuids.uuid7())
+        started = time.monotonic()
+        status = 500
+        about = {"mission_id": mission} if (mission := _mission(request)) else {}
+        outer = REQUEST.set({"request_id": request_id, **about})
+        try:
+            response = await handler(request)
+            status = response.status
+        except web.HTTPException as error:
+            answer = framework_answer(request, error)
+            status = error.status if answer is None else answer.status
+            if answer is None:
+                raise
+            response = answer
+        except asyncio.CancelledError:
+            status = request.get(_STATUS, _CLIENT_LEFT)  # of a stream that was answered before its client left
+            raise
+        finally:
+            route = request.match_info.route.resource
+            name = route.canonical if route is not None else "unknown"
+            core(request).metrics.request(request.method, name, status)
+            if request.path not in _QUIET:
+                seconds = round(time.monotonic() - started, 4)
+                log.debug("request", method=request.method, path=request.path, status=status, seconds=seconds)
+            REQUEST.reset(outer)
+        if not response.prepared:
+            response.headers["X-Request-ID"] = request_id
+        return response
+
+    return context
