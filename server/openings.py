@@ -8,7 +8,7 @@ from storage.missions import MissionRow, Missions
 from streams.channels import Channel
 from streams.hub import Hub
 
-_FRESH_SECONDS = 0.25
+_FRESH_SECONDS = 1.0
 _MOST = 1_000
 
 
@@ -21,7 +21,7 @@ class _Read(NamedTuple):
 class Openings:
     """The missions behind a channel: the one that it narrows to, or the workspace's busy ones.
 
-    A reading is shared while nothing was applied to the workspace since, for a quarter of a second at the longest.
+    A reading is shared while nothing was applied to the workspace since, for a second at the longest.
     """
 
     def __init__(self, missions: Missions, hub: Hub) -> None:

@@ -87,12 +87,14 @@ class Log:
             arguments.append(channel.id)
         async with self._database.reading() as connection:
             rows = await connection.fetch(_OF[channel.kind], *arguments)
+            # the floor is asked last: it rises before anything is removed
             if channel.kind == "workspace":
                 prev = rows[0]["position"] - 1 if rows else position
+                floor = await connection.fetchval(queries.events.floor, channel.workspace_id)
             else:
-                prev = await connection.fetchval(_BEFORE[channel.kind], channel.workspace_id, channel.id, position)
-            # asked last: the floor rises before anything is removed
-            floor = await connection.fetchval(queries.events.floor, channel.workspace_id)
+                prev, floor = await connection.fetchrow(
+                    _BEFORE[channel.kind], channel.workspace_id, channel.id, position
+                )
         if position < floor:
             raise CursorGone
         return Page([event(row) for row in rows], prev)

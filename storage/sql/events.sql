@@ -62,17 +62,20 @@ SELECT workspace_id, position, stream_id, sequence, type, at, actor, crew_id, te
  ORDER BY position;
 
 -- name: before_in_stream
--- The position of the last event of a stream ($2) of a workspace ($1) at or below $3; 0 if there is none.
+-- The position of the last event of a stream ($2) of a workspace ($1) at or below $3, 0 if there is none; and the floor.
 SELECT coalesce((SELECT position FROM events
-                  WHERE workspace_id = $1 AND stream_id = $2 AND sequence = (SELECT first_sequence_after($1, $2, $3) - 1)), 0);
+                  WHERE workspace_id = $1 AND stream_id = $2 AND sequence = (SELECT first_sequence_after($1, $2, $3) - 1)), 0) AS position,
+       (SELECT floor FROM workspaces WHERE id = $1) AS floor;
 
 -- name: before_in_crew
 -- The same for a crew ($2).
-SELECT coalesce(max(position), 0) FROM events WHERE workspace_id = $1 AND crew_id = $2 AND position <= $3;
+SELECT coalesce((SELECT max(position) FROM events WHERE workspace_id = $1 AND crew_id = $2 AND position <= $3), 0) AS position,
+       (SELECT floor FROM workspaces WHERE id = $1) AS floor;
 
 -- name: before_in_team
 -- The same for a team ($2).
-SELECT coalesce(max(position), 0) FROM events WHERE workspace_id = $1 AND team_id = $2 AND position <= $3;
+SELECT coalesce((SELECT max(position) FROM events WHERE workspace_id = $1 AND team_id = $2 AND position <= $3), 0) AS position,
+       (SELECT floor FROM workspaces WHERE id = $1) AS floor;
 
 -- name: place
 -- Where a sequence ($3) of a stream ($2) of a workspace ($1) stands: the stream's head, the first sequence that is kept

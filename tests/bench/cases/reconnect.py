@@ -18,6 +18,10 @@ BEHIND = 100
 EVENTS = 300
 MAX_READS = 5
 _HERD = "a herd's statements"
+_IDLE_SECONDS = 3.5
+_STATEMENT = re.compile(
+    r"^\d{4}-\d\d-\d\d [^\n]*?LOG:  execute [^:]*: (.*?)(?=^\d{4}-\d\d-\d\d )", re.MULTILINE | re.DOTALL
+)
 _EVENT_READ = re.compile(r"FROM \(SELECT \* FROM events|FROM events\b", re.IGNORECASE)
 
 
@@ -66,22 +70,30 @@ def _time(bench: Bench, case: str, ours: Missionstream, number: int) -> None:
 
 
 def _count(bench: Bench, case: str, ours: Missionstream) -> None:
-    """Let the database log every statement during one more herd on a mission that nobody follows, and count them."""
+    """Let the database log every statement during one more herd on a mission that nobody follows, and count those that
+    the server does not also send for one quiet stream on another mission."""
     mission, cursor = _mission(ours)
     asyncio.run(_log_statements(ours.data_dir, "all"))
-    time.sleep(0.5)
     log = ours.data_dir / "postgres.log"
+    with loading(ours, [ours.channel("sse")], lanes=1) as load:
+        load.connect(ours, "sse", 1)
+        start = log.stat().st_size
+        time.sleep(_IDLE_SECONDS)
+        background = set(_statements(log, start))
     start = log.stat().st_size
     with loading(ours, [ours.channel_of(mission, "sse", cursor)], lanes=1) as load:
         load.connect(ours, "sse", CLIENTS, replay=BEHIND, concurrency=CLIENTS)
     asyncio.run(_log_statements(ours.data_dir, "none"))
-    with log.open(errors="replace") as text:
-        text.seek(start)
-        statements = re.split(r"^\d{4}-\d\d-\d\d [^\n]*?LOG: ", text.read(), flags=re.MULTILINE)[1:]
-    statements = [text.partition("DETAIL")[0] for text in statements]
+    statements = [text for text in _statements(log, start) if text not in background and "pg_reload_conf" not in text]
     of_events = [text for text in statements if _EVENT_READ.search(text)]
     values = {"statements": len(statements), "log_reads": len(of_events)}
     bench.say(Sample(case, _HERD, OURS, 0, values))
+
+
+def _statements(log: Path, start: int) -> list[str]:
+    with log.open(errors="replace") as text:
+        text.seek(start)
+        return _STATEMENT.findall(text.read() + "0000-00-00 ")
 
 
 async def _log_statements(data_dir: Path, which: str) -> None:
