@@ -12,13 +12,13 @@ import uuid_utils.compat as uuids
 
 from server.missions.control import KIND, Create, Delete, EndRun, Mission, Rename, Send
 from server.missions.known import kinds
-from storage import workspaces
+from storage import statements, workspaces
 from storage.log import Log, Slice
 from storage.missions import Missions
 from storage.pool import Database
 from storage.rules import Key
 from storage.verify import Finding, verify
-from storage.writer import MAX_QUEUE_BYTES, Writers
+from storage.writer import MAX_QUEUE_BYTES, Writer, Writers
 from streams.channels import Channel
 from streams.errors import Conflict, KeyReused, NotFound, Unavailable, Unprocessable
 from streams.event import Draft, Event
@@ -115,6 +115,66 @@ async def test_concurrent_repeats_of_one_event_are_stored_once(bench: Bench) -> 
     rows = await asyncio.gather(*(bench.tick(mission_id, draft) for _ in range(50)))
     assert {(row[0].sequence, row[0].position) for row in rows} == {(2, 2)}
     assert sum(row[0].fresh for row in rows) == 1
+
+
+async def test_a_repeated_key_among_new_events_disturbs_nobody(bench: Bench) -> None:
+    missions = [await bench.create() for _ in range(4)]
+    known = Draft(type="x_a", content="once", event_id="e", dedupe_key="e")
+    [first] = await bench.tick(missions[0], known)
+    rows = await asyncio.gather(
+        *(bench.tick(mission_id) for mission_id in missions),
+        bench.tick(missions[0], known, Draft(type="x_b")),
+        bench.tick(missions[1], known),
+    )
+    assert all(row.fresh for [row] in rows[:4])
+    assert [(row.sequence, row.fresh) for row in rows[4]] == [(first.sequence, False), (first.sequence + 2, True)]
+    assert rows[5][0].fresh, "a key counts in its own mission"
+    assert len(bench.published) == 4 + 1 + 4 + 1 + 1
+
+
+async def test_activity_on_a_known_stream_locks_and_reads_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[list[UUID]] = []
+    lock = statements.lock
+
+    async def watched(connection: Any, workspace_id: UUID, streams: Any) -> Any:
+        locked.append(list(streams))
+        return await lock(connection, workspace_id, streams)
+
+    monkeypatch.setattr(statements, "lock", watched)
+    mission_id = await bench.create()
+    locked.clear()
+    for number in range(3):
+        [row] = await bench.tick(mission_id)
+        assert row.sequence == number + 2
+    assert locked == []
+    other = Bench(bench.database, bench.workspace_id)
+    [row] = await other.tick(mission_id)
+    assert locked == [[mission_id]], "a writer that knows nothing reads"
+    [row] = await bench.tick(mission_id)
+    assert locked == [[mission_id]] * 2, "and so does one whose knowledge is old"
+    assert row.sequence == 6
+    await other.writers.close()
+    bench.published.insert(4, other.published[0])
+
+
+async def test_a_writer_has_one_timer_however_often_it_wakes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    watch = Writer._watch
+
+    def counted(self: Writer) -> None:
+        nonlocal looks
+        looks += 1
+        watch(self)
+
+    monkeypatch.setattr(Writer, "_watch", counted)
+    mission_id = await bench.create()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(150):
+        await bench.tick(mission_id)
+    assert looks <= (loop.time() - began) / 0.1 + 1
 
 
 async def test_a_repeated_key_gets_the_first_answer(bench: Bench) -> None:

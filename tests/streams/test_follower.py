@@ -1,6 +1,7 @@
 """The read law: whatever happens to the hints, a subscriber gets every event once and in order."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from streams.channels import Channel
 from streams.cursor import MAX_POSITION, Cursor
 from streams.errors import CursorGone
 from streams.event import Event, Signal
+from streams.feed import GAP_PER_FLUSH
 from streams.hub import Hub
 from streams.reader import Head, Page
 from streams.subscriber import Connection
@@ -221,6 +223,34 @@ async def test_a_slow_reader_costs_its_budget_and_catches_up() -> None:
     for task in (slow_task, quick_task):
         task.cancel()
     await asyncio.gather(slow_task, quick_task, return_exceptions=True)
+
+
+async def test_a_flush_that_took_long_is_followed_by_as_long_a_rest() -> None:
+    log = MemoryLog()
+    hub = Hub(log, gap_seconds=0)
+    wire, _, task = await attach(hub, ALL, 0)
+    hub.publish(WORKSPACE, [log.append()])
+    await settle(lambda: received(wire, 0) == [1])
+    loop = asyncio.get_running_loop()
+    written: list[float] = []
+    write = wire.write
+
+    def slow(data: Any) -> None:
+        if not written:
+            time.sleep(0.02)  # as long as a write to a thousand sockets
+        written.append(loop.time())
+        write(data)
+
+    wire.write = slow  # type: ignore[method-assign]
+    hub.publish(WORKSPACE, [log.append()])
+    await settle(lambda: len(written) == 1)
+    hub.publish(WORKSPACE, [log.append()])
+    hub.publish(WORKSPACE, [log.append()])
+    await settle(lambda: received(wire, 0) == [1, 2, 3, 4])
+    assert len(written) == 2, "what came in the rest is joined"
+    assert written[1] - written[0] >= 0.02 * GAP_PER_FLUSH * 0.9
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_dead_transport_stops_no_flush() -> None:

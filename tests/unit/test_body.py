@@ -10,9 +10,9 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.body import WrongMediaType, identity, number, parse, read, seconds
+from server.body import WrongMediaType, decoded, identity, number, parse, read, seconds
 from streams.errors import BadRequest, Unprocessable
-from streams.event import MAX_DEPTH, ascii_json, clean_value
+from streams.event import MAX_DEPTH, ascii_json, clean_text, clean_value
 
 JSON = {"Content-Type": "application/json"}
 
@@ -101,6 +101,18 @@ async def test_depth_is_bounded() -> None:
     for levels in (MAX_DEPTH + 2, 1_000, 200_000):
         with pytest.raises(BadRequest):
             await read(a_request(_nested(levels)), Shape)
+
+
+async def test_depth_is_bounded_where_there_is_something_to_clean_too() -> None:
+    escaped = _nested(MAX_DEPTH + 2).replace(b"[]", rb'["\u0000"]')
+    with pytest.raises(BadRequest, match="nested deeper"):
+        await read(a_request(escaped), Shape)
+
+
+@given(st.text(st.characters(), max_size=40), st.booleans())
+def test_text_without_escapes_needs_no_cleaning(text: str, is_ascii: bool) -> None:
+    raw = json.dumps({"text": text}, ensure_ascii=is_ascii).encode(errors="surrogatepass")
+    assert decoded(raw, Shape).text == clean_text(text)
 
 
 @given(st.binary(max_size=200))
