@@ -15,6 +15,7 @@ GAP_PER_FLUSH = 1.5
 """A large feed waits this many times as long as its flush took: it has two fifths of the event loop at the most."""
 MOST_GAP_SECONDS = 0.1
 SLICE = 128
+KEPT_PIECES = 8
 
 
 class Encoding(Protocol):
@@ -61,6 +62,7 @@ class Feed:
         self.subscribers: dict[Subscriber, None] = {}
         self.ring: Ring | None = None
         self._loading = asyncio.Lock()
+        self._loaded: dict[int, Piece] = {}
         self._log = log
         self._on_flush = on_flush
         """Hears how long the oldest event of a flush had waited when the last subscriber was written to."""
@@ -149,15 +151,20 @@ class Feed:
 
     async def piece(self, cursor: int) -> Piece:
         """What follows `cursor`, up to what was flushed: from the ring, else from the log, read once for a herd."""
-        assert self.ring is not None
-        piece = self.ring.after(cursor, self.flushed, PIECE_BYTES)
-        if piece is not None:
-            return piece
-        async with self._loading:
-            piece = self.ring.after(cursor, self.flushed, PIECE_BYTES)
-            return piece if piece is not None else await self._load(self.ring, cursor)
+        piece = self._at_hand(cursor)
+        if piece is None:
+            async with self._loading:
+                piece = self._at_hand(cursor) or await self._load(cursor)
+        return piece
 
-    async def _load(self, ring: Ring, cursor: int) -> Piece:
+    def _at_hand(self, cursor: int) -> Piece | None:
+        assert self.ring is not None
+        return self.ring.after(cursor, self.flushed, PIECE_BYTES) or self._loaded.get(cursor)
+
+    async def _load(self, cursor: int) -> Piece:
+        """Read from the log; the last few pieces are kept, since those who fell behind together ask for the same ones."""
+        assert self.ring is not None
+        ring = self.ring
         until = self.flushed
         page = await self._log.after(self.channel, cursor, until=until, max_bytes=PIECE_BYTES)
         prev, entries = page.prev, []
@@ -167,12 +174,18 @@ class Feed:
         older = [entry for entry in entries if entry[0] <= ring.floor]
         if entries and entries[-1][0] >= ring.floor:
             ring.prepend(cursor, older)
-        return Piece(b"".join(frames for _, frames in entries), prev if entries else until)
+        piece = Piece(b"".join(frames for _, frames in entries), prev if entries else until)
+        self._loaded[cursor] = piece
+        if len(self._loaded) > KEPT_PIECES:
+            del self._loaded[next(iter(self._loaded))]
+        return piece
 
     async def heartbeat(self, applied: int, head: int) -> None:
         """Tell every subscriber that the feed lives, and those who have all of it up to where; in slices."""
         if self._pending_first:
             return  # the flush that comes is proof enough
+        if all(subscriber.is_live for subscriber in self.subscribers):
+            self._loaded.clear()
         beat = Buffer(self.encoding.heartbeat(applied, head))
         for number, subscriber in enumerate(list(self.subscribers), 1):
             if number % SLICE == 0:

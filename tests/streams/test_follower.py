@@ -16,7 +16,7 @@ from streams.channels import Channel
 from streams.cursor import MAX_POSITION, Cursor
 from streams.errors import CursorGone
 from streams.event import Event, Signal
-from streams.feed import GAP_PER_FLUSH
+from streams.feed import GAP_PER_FLUSH, KEPT_PIECES
 from streams.hub import Hub
 from streams.reader import Head, Page
 from streams.subscriber import Connection
@@ -283,6 +283,25 @@ async def test_a_herd_reads_the_log_once() -> None:
         hub.forget(connection)
         await task
     assert hub.census().subscribers == {"live": 0, "reading": 0}
+
+
+async def test_those_who_fell_behind_together_share_what_is_read_for_them() -> None:
+    log = MemoryLog()
+    log.page_size = 50
+    for _ in range(400):
+        log.append()
+    hub = Hub(log, gap_seconds=0, ring_bytes=500, heartbeat_seconds=0.02)
+    herd = [await attach(hub, ALL, 0) for _ in range(100)]
+    await settle(lambda: all(len(received(wire, 0)) == 400 for wire, _, _ in herd))
+    assert log.reads <= 400 / log.page_size + 1
+    [feed] = (await hub.follower(WORKSPACE)).feeds.values()
+    assert 0 < len(feed._loaded) <= KEPT_PIECES
+    await hub.start()
+    await settle(lambda: not feed._loaded)
+    for _, connection, task in herd:
+        hub.forget(connection)
+        await task
+    await hub.close()
 
 
 async def test_heartbeats_move_the_cursor_of_a_quiet_mission() -> None:
