@@ -98,13 +98,19 @@ class Batch:
         await self.save(connection)
 
     def foresee(self, heads: HeadCache) -> bool:
-        """Whether nothing need be read: all is activity, on streams whose heads are known."""
-        if self._is_wary or not all(isinstance(part, Record) for part in self.parts):
+        """Whether nothing need be read or made: activity and commands without a key, on streams whose heads are known,
+        and so are the states of the missions that are commanded."""
+        if self._is_wary or any(
+            isinstance(part, Execute) and (part.key or part.command.creates) for part in self.parts
+        ):
             return False
         known = heads.of(self.streams)
         if known is None:
             return False
-        self._heads, self._foreseen = known, {stream: head.head for stream, head in known.items()}
+        self._heads = known
+        if any(True for _ in self._uncached()):
+            return False
+        self._foreseen = {stream: head.head for stream, head in known.items()}
         return True
 
     def decide(self) -> None:
@@ -114,6 +120,12 @@ class Batch:
                 self._unnumbered.append(self._record(part) if isinstance(part, Record) else self._execute(part))
             except Exception as error:  # one caller's fault is that caller's alone
                 self._unnumbered.append(error)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a foreseen command was refused, or led to nothing, by a state that no comparison of heads will prove."""
+        commanded = {part.stream_id for part in self.parts if isinstance(part, Execute)}
+        return not commanded <= self._rows.keys()
 
     async def save(self, connection: asyncpg.Connection) -> None:
         """Write, and number what was written. Of a batch that was foreseen this may be repeated: it is stored once.
@@ -296,8 +308,6 @@ class Batch:
             await statements.save_answers(connection, workspace_id, self._at, self._new_answers)
         if new := {stream: head for stream, head in self._heads.items() if head.is_new}:
             await statements.open_streams(connection, workspace_id, new)
-        if self._rows:
-            await statements.save_missions(connection, workspace_id, self._rows)
         moved = in_order(self._rows.keys() | {event.stream_id for event in self.events})
         return await statements.append(
             connection,
@@ -307,6 +317,7 @@ class Batch:
             None if self._foreseen is None else [self._foreseen[stream] for stream in moved],
             self.events,
             self._dedupe_keys,
+            self._rows,
         )
 
     def _number(self, base: int) -> None:

@@ -114,12 +114,6 @@ async def open_streams(connection: asyncpg.Connection, workspace_id: UUID, new: 
     )
 
 
-async def save_missions(connection: asyncpg.Connection, workspace_id: UUID, saved: Mapping[UUID, SavedRow]) -> None:
-    """Write projections, in order of id."""
-    columns = zip(*(_columns(mission_id, saved[mission_id]) for mission_id in in_order(saved)), strict=True)
-    await connection.execute(queries.writer.save_missions, workspace_id, *map(list, columns))
-
-
 def _columns(mission_id: UUID, saved: SavedRow) -> tuple[Any, ...]:
     row, known = saved.row, saved.known
     state = msgspec.json.encode(known.state).decode()
@@ -137,16 +131,16 @@ async def append(
     expected_heads: Sequence[int] | None,
     events: Sequence[Event],
     dedupe_keys: Sequence[str | None],
+    saved: Mapping[UUID, SavedRow],
 ) -> int:
-    """Append; give the position before the first event.
+    """Append, and write the projections in `saved`; give the position before the first event.
 
     With `expected_heads`, of the moved streams in their order, nothing need be locked before: SerializationError when
     a stream is closed or its head is another.
     """
     heads = moved.values()
     places = {stream: place for place, stream in enumerate(moved, 1)}
-    base: int = await connection.fetchval(
-        queries.writer.append,
+    arguments = (
         workspace_id,
         at,
         list(moved),
@@ -168,7 +162,10 @@ async def append(
         [event.content for event in events],
         _sparse([None if event.metadata == "{}" else event.metadata for event in events]),
     )
-    return base
+    if not saved:
+        return int(await connection.fetchval(queries.writer.append, *arguments))
+    columns = map(list, zip(*(_columns(mission_id, saved[mission_id]) for mission_id in in_order(saved)), strict=True))
+    return int(await connection.fetchval(queries.writer.append_decided, *arguments, *columns))
 
 
 def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:

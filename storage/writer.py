@@ -165,12 +165,15 @@ class Writer:
         _fail(waiting, _meaning(error), error)
 
     async def _send(self, batch: Batch) -> bool:
-        """Store a foreseen batch by one statement; False when a stream was not as foreseen and nothing was stored.
+        """Store a foreseen batch by one statement; False when it has to be decided behind locks, and nothing was stored.
 
         When the connection breaks the very same statement is sent again: it and the lost one both compare the heads,
         so that at most one of them is stored.
         """
         batch.decide()
+        if batch.is_doubtful:
+            self._heads.forget(batch.streams)
+            return False
         sent, pause = 0, 0.05
         while True:
             try:

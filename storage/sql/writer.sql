@@ -27,22 +27,6 @@ INSERT INTO streams (workspace_id, id, crew_id, team_id)
 SELECT $1, n.id, n.crew_id, n.team_id
   FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) AS n (id, crew_id, team_id);
 
--- name: save_missions
--- Writes the projections of decided missions ($1 workspace, then a column each, in parallel).
-INSERT INTO missions (workspace_id, id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
-                      state_version, state, created_at, updated_at, deleted_at)
-SELECT $1, n.id, n.kind, n.status, n.phase, n.title, n.crew_id, n.parent_id, n.run_id, n.queued,
-       n.state_version, n.state::json, n.created_at, n.updated_at, n.deleted_at
-  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[], $9::uuid[],
-              $10::int[], $11::bigint[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[])
-       AS n (id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
-             state_version, state, created_at, updated_at, deleted_at)
-ON CONFLICT (workspace_id, id) DO UPDATE SET
-    status = excluded.status, phase = excluded.phase, title = excluded.title, crew_id = excluded.crew_id,
-    parent_id = excluded.parent_id, run_id = excluded.run_id, queued = excluded.queued,
-    state_version = excluded.state_version, state = excluded.state, updated_at = excluded.updated_at,
-    deleted_at = excluded.deleted_at;
-
 -- name: save_answers
 -- Stores first answers ($1 workspace, $2 at, then scopes, keys, fingerprints, answers, in parallel).
 INSERT INTO answers (workspace_id, scope, key, fingerprint, answer, at)
@@ -52,6 +36,26 @@ SELECT $1, n.scope, n.key, n.fingerprint, n.answer::json, $2
 
 -- name: append
 -- Appends the batch's events; see the function. Gives the position before the first one.
+SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
+
+-- name: append_decided
+-- Appends as `append` does ($1 to $20) and writes the projections of the missions that were decided ($21 on: a column
+-- each, in parallel). One statement, so that it can be a transaction of its own; the streams' locks come first.
+WITH saved AS (
+    INSERT INTO missions (workspace_id, id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
+                          state_version, state, created_at, updated_at, deleted_at)
+    SELECT $1, n.id, n.kind, n.status, n.phase, n.title, n.crew_id, n.parent_id, n.run_id, n.queued,
+           n.state_version, n.state::json, n.created_at, n.updated_at, n.deleted_at
+      FROM unnest($21::uuid[], $22::text[], $23::text[], $24::text[], $25::text[], $26::uuid[], $27::uuid[], $28::uuid[],
+                  $29::int[], $30::bigint[], $31::text[], $32::timestamptz[], $33::timestamptz[], $34::timestamptz[])
+           AS n (id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
+                 state_version, state, created_at, updated_at, deleted_at)
+    ON CONFLICT (workspace_id, id) DO UPDATE SET
+        status = excluded.status, phase = excluded.phase, title = excluded.title, crew_id = excluded.crew_id,
+        parent_id = excluded.parent_id, run_id = excluded.run_id, queued = excluded.queued,
+        state_version = excluded.state_version, state = excluded.state, updated_at = excluded.updated_at,
+        deleted_at = excluded.deleted_at
+)
 SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
 
 -- name: settled

@@ -159,6 +159,51 @@ async def test_activity_on_a_known_stream_locks_and_reads_nothing(
     bench.published.insert(4, other.published[0])
 
 
+async def test_a_command_is_never_refused_by_a_state_that_another_process_has_changed(bench: Bench) -> None:
+    other = Bench(bench.database, bench.workspace_id)
+    mission_id, run_id = await bench.create(), uuids.uuid7()
+
+    async def order(desk: Bench, command: Any) -> Any:
+        return await desk.writers.execute(bench.workspace_id, mission_id, KIND, command)
+
+    await order(bench, Rename(title="one"))
+    await order(other, Rename(title="two"))
+    outcome = await order(bench, Rename(title="one"))
+    assert outcome.state.title == "one", "by what it remembers nothing would have to be done"
+    assert len(outcome.events) == 1
+    await order(other, Send(message_id="m", content="go", run_id=run_id, has_slot=True))
+    with pytest.raises(Conflict):
+        await order(bench, Delete())
+    await order(other, EndRun(run_id=run_id, reason="end_turn", text="done"))
+    await order(bench, Delete())
+    with pytest.raises(NotFound):
+        await order(other, Rename(title="three"))
+    await other.writers.close()
+    bench.published[:] = sorted(bench.published + other.published, key=lambda event: event.position)
+
+
+async def test_commands_and_activity_without_a_key_lock_and_read_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missions = [await bench.create() for _ in range(5)]
+
+    async def never(*arguments: Any) -> Any:
+        raise AssertionError("it read")
+
+    for name in ("lock", "states", "answers", "known_events"):
+        monkeypatch.setattr(statements, name, never)
+    await asyncio.gather(
+        *(bench.tick(mission_id) for mission_id in missions),
+        *(
+            bench.writers.execute(bench.workspace_id, mission_id, KIND, Rename(title=str(number)))
+            for number, mission_id in enumerate(missions)
+        ),
+    )
+    monkeypatch.undo()
+    rows = [await Missions(bench.database, kinds()).get(bench.workspace_id, mission_id) for mission_id in missions]
+    assert [(row.title, row.head) for row in rows] == [(str(number), 3) for number in range(5)]
+
+
 async def test_a_writer_has_one_timer_however_often_it_wakes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
     watch = Writer._watch
