@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
+from server.agents.sandbox import Sandbox
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
@@ -99,6 +100,12 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             spaces=spaces,
             environment=environment,
             max_parallel=settings.max_parallel_missions,
+            sandbox=Sandbox(
+                policy=settings.agent_sandbox,
+                path=environment.get("PATH", ""),
+                hidden=(settings.data_dir,),
+                readable=settings.agent_readable,
+            ),
         )
         runs.append(keeper)
         authenticator = Authenticator(

@@ -38,12 +38,20 @@ class Runs:
         self._database = database
 
     async def claim(
-        self, workspace_id: UUID, run_id: UUID, mission_id: UUID, *, owner: str, seconds: float, backend: str
+        self,
+        workspace_id: UUID,
+        run_id: UUID,
+        mission_id: UUID,
+        *,
+        owner: str,
+        seconds: float,
+        backend: str,
+        sandbox: str = "none",
     ) -> bool:
         """Take a run; False when somebody has or had it."""
         async with self._database.reading() as connection:
             claimed = await connection.fetchval(
-                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend
+                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend, sandbox
             )
         return claimed is not None
 

@@ -18,9 +18,10 @@ from server.agents.content import as_object, as_text
 from server.agents.conversation import Conversation
 from server.agents.mapper import TurnMapper
 from server.agents.permissions import Question
-from server.agents.process import AgentProcess, Launch, spawn
+from server.agents.process import AgentProcess, Launch
 from server.agents.questions import OpenQuestions, Reply
 from server.agents.sink import Sink
+from server.agents.spawning import spawn
 from streams.errors import AgentFailed
 from streams.event import Draft
 

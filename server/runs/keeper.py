@@ -11,7 +11,8 @@ import structlog
 import uuid_utils.compat as uuids
 
 from server.agents import profiles
-from server.agents.process import sweep
+from server.agents.sandbox import Sandbox
+from server.agents.survivors import sweep
 from server.agents.turn import TurnOutcome, run_turn
 from server.missions.kinds import MissionKind, command
 from server.runs.owner import is_dead, this_process
@@ -46,6 +47,7 @@ class RunKeeper:
         spaces: Spaces,
         environment: Mapping[str, str],
         max_parallel: int,
+        sandbox: Sandbox,
     ) -> None:
         self.max_parallel = max_parallel
         self.turns: dict[UUID, Turn] = {}
@@ -56,6 +58,7 @@ class RunKeeper:
         self._kinds = kinds
         self._spaces = spaces
         self._environment = environment
+        self._sandbox = sandbox
         self._owner = this_process()
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
@@ -84,6 +87,11 @@ class RunKeeper:
             yield has_slot
         finally:
             self._reserved -= has_slot
+
+    def sandbox_of(self, run_id: UUID | None) -> str | None:
+        """What the agent of a running turn has around it: bubblewrap or none; None for a turn that is not here."""
+        turn = None if run_id is None else self.turns.get(run_id)
+        return None if turn is None else turn.sandbox
 
     # lifetime
 
@@ -185,6 +193,7 @@ class RunKeeper:
 
     async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
         facts = self._kinds[mission.kind].facts(mission.state)
+        turn.sandbox = sandbox = await self._sandbox.kind()
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -193,6 +202,7 @@ class RunKeeper:
                 owner=self._owner,
                 seconds=LEASE_SECONDS,
                 backend=facts.backend,
+                sandbox=sandbox,
             )
         )
         turn.is_claimed = claimed
@@ -211,6 +221,7 @@ class RunKeeper:
                 space=space,
                 home=self._spaces.home(turn.mission_id),
                 model=facts.model_override,
+                sandbox=self._sandbox,
             )
         except MissionstreamError as error:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))

@@ -1,7 +1,8 @@
 -- name: claim
--- Takes a run ($1 workspace, $2 id, $3 mission, $4 owner, $5 lease in seconds, $6 backend) if nobody ever had it.
-INSERT INTO runs (workspace_id, id, mission_id, owner, lease_until, backend)
-VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6)
+-- Takes a run ($1 workspace, $2 id, $3 mission, $4 owner, $5 lease in seconds, $6 backend, $7 sandbox) if nobody ever
+-- had it.
+INSERT INTO runs (workspace_id, id, mission_id, owner, lease_until, backend, sandbox)
+VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6, $7)
 ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
 
 -- name: renew

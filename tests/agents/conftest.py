@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from server.agents.process import RUN_MARKER, Launch
+from server.agents.process import Launch
 from server.agents.profiles import launch_for
+from server.agents.sandbox import Sandbox
+from server.agents.survivors import RUN_MARKER
 from server.agents.turn import TurnLimits, TurnOutcome, run_turn
 from streams.event import Draft
 
@@ -112,7 +114,8 @@ def run_id() -> str:
 @pytest.fixture
 def demo(space: Path, tmp_path: Path, run_id: str) -> Launch:
     env = {"PATH": os.environ["PATH"], "DEMO_AGENT_DELAY_SECONDS": "0"}
-    return launch_for("demo", env, run_id=run_id, space=space, home=tmp_path / "home")
+    sandbox = Sandbox(policy="prefer", path=env["PATH"])
+    return launch_for("demo", env, run_id=run_id, space=space, home=tmp_path / "home", sandbox=sandbox)
 
 
 @pytest.fixture
