@@ -93,6 +93,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         spaces = Spaces(database, settings.data_dir, settings.space_roots)
         keeper = RunKeeper(
             runs=Runs(database),
+            log=source,
             missions=missions,
             writers=writers,
             hub=hub,

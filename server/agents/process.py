@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from server.agents.memory import Loading
 from server.agents.sandbox import Kind, Sandbox
 from server.agents.secrecy import Veil
 from server.agents.survivors import group_of, sweep
@@ -24,7 +25,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     `environment` comes on top of what every agent gets (HOME, TMPDIR, XDG_* below `home`, LANG, TERM …); `secrets`
     names those of its variables that must never be shown. `files` are written below `home` unless they exist.
-    `sandbox` says how the agent is shut in.
+    `sandbox` says how the agent is shut in, `loading` what to mind when it loads a session.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}
     model: str | None = None
     sandbox: Sandbox = Sandbox()
+    loading: Loading = Loading()
 
     @property
     def veil(self) -> Veil:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from server.agents.memory import Loading
 from server.agents.process import Launch
 from server.agents.sandbox import Sandbox
 from streams.errors import BadRequest, Unavailable
@@ -37,7 +38,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     `environment` is always given; `endpoint` on top of it when `MISSIONSTREAM_BACKEND_<NAME>_BASE_URL` names another
     model endpoint, `model` when a model is chosen. `keys` are secrets and `settings` plain variables that are handed on
     from the server's environment when set there. `files` are written below the home. `readable` folders are shown in
-    the sandbox beside the program's own. The agent counts as installed when its command's first word is found.
+    the sandbox beside the program's own. `loading` is what to mind when it loads a session. The agent counts as
+    installed when its command's first word is found.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
     readable: tuple[str, ...] = ()
+    loading: Loading = Loading()
 
 
 _OPENCODE_CONFIG: dict[str, Any] = {
@@ -163,6 +166,8 @@ PROFILES: Mapping[str, Profile] = {
             keys=_GOOGLE,
             settings=("GOOGLE_GEMINI_BASE_URL",),
             files={".gemini/settings.json": _GEMINI_SETTINGS},
+            # A load begins a recording named after the session and the minute: in the same minute it is the old one.
+            loading=Loading(is_once_a_minute=True, kept=".gemini/tmp/*/chats"),
         ),
         Profile(
             id="grok",
@@ -269,6 +274,7 @@ def launch_for(
         secrets=frozenset(profile.keys).intersection(passed),
         files=profile.files,
         model=_asked_model(profile, env, chosen),
+        loading=profile.loading,
         sandbox=structs.replace(sandbox, readable=(*sandbox.readable, *_readable(profile, env))),
     )
 
