@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
+from server.agents.sandbox import Sandbox
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
@@ -92,6 +93,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         spaces = Spaces(database, settings.data_dir, settings.space_roots)
         keeper = RunKeeper(
             runs=Runs(database),
+            log=source,
             missions=missions,
             writers=writers,
             hub=hub,
@@ -99,6 +101,12 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             spaces=spaces,
             environment=environment,
             max_parallel=settings.max_parallel_missions,
+            sandbox=Sandbox(
+                policy=settings.agent_sandbox,
+                path=environment.get("PATH", ""),
+                hidden=(settings.data_dir,),
+                readable=settings.agent_readable,
+            ),
         )
         runs.append(keeper)
         authenticator = Authenticator(

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
 
     max_parallel_missions: int = Field(4, ge=1)
     space_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    agent_sandbox: Literal["require", "prefer", "off"] = "prefer"
+    agent_readable: Annotated[tuple[Path, ...], NoDecode] = ()
 
     retention_days: int | None = Field(None, ge=1)
     flush_gap_ms: float = Field(5.0, ge=0, le=1_000)
@@ -58,9 +60,9 @@ class Settings(BaseSettings):
     def _split_origins(cls, value: object) -> object:
         return _parts(value, ",")
 
-    @field_validator("space_roots", mode="before")
+    @field_validator("space_roots", "agent_readable", mode="before")
     @classmethod
-    def _split_roots(cls, value: object) -> object:
+    def _split_paths(cls, value: object) -> object:
         return _parts(value, os.pathsep)
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Runs: the leases of agent turns, so that a crash leaves none stuck."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -38,12 +39,20 @@ class Runs:
         self._database = database
 
     async def claim(
-        self, workspace_id: UUID, run_id: UUID, mission_id: UUID, *, owner: str, seconds: float, backend: str
+        self,
+        workspace_id: UUID,
+        run_id: UUID,
+        mission_id: UUID,
+        *,
+        owner: str,
+        seconds: float,
+        backend: str,
+        sandbox: str = "none",
     ) -> bool:
         """Take a run; False when somebody has or had it."""
         async with self._database.reading() as connection:
             claimed = await connection.fetchval(
-                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend
+                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend, sandbox
             )
         return claimed is not None
 
@@ -63,7 +72,6 @@ class Runs:
         run_id: UUID,
         *,
         outcome: str,
-        session_id: str | None = None,
         cost_cents: int = 0,
         usage: dict[str, int] | None = None,
     ) -> None:
@@ -74,10 +82,24 @@ class Runs:
                 workspace_id,
                 run_id,
                 outcome,
-                session_id,
                 cost_cents,
                 msgspec.json.encode(usage or {}).decode(),
             )
+
+    async def keep_session(
+        self, workspace_id: UUID, run_id: UUID, session_id: str, session_at: datetime | None
+    ) -> None:
+        """Note the session that a run works in, and when it was begun or loaded."""
+        async with self._database.reading() as connection:
+            await connection.execute(queries.runs.keep_session, workspace_id, run_id, session_id, session_at)
+
+    async def last_session(
+        self, workspace_id: UUID, mission_id: UUID, backend: str
+    ) -> tuple[str | None, datetime | None]:
+        """The newest session that this backend had on the mission, and when it was begun or last loaded."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(queries.runs.last_session, workspace_id, mission_id, backend)
+        return (None, None) if row is None else (row["session_id"], row["session_at"])
 
     async def open(self) -> Sequence[OpenRun]:
         """Every mission, of every workspace, whose turn is going on."""

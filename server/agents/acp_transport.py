@@ -45,6 +45,10 @@ class AgentTransport:
         self._waiting_bytes = 0
         self._room = asyncio.Event()
 
+    def begin(self) -> None:
+        """A turn begins: what was taken before no longer counts against its bound."""
+        self._taken = 0
+
     async def send(self, message: dict[str, Any]) -> None:
         """Write one message. An agent that no longer listens is noticed by its end, not here."""
         try:

@@ -1,14 +1,17 @@
-"""The dialogue with one agent: greet, open a session, choose the model, prompt, cancel."""
+"""The dialogue with one agent: greet, open or load a session, choose the model, prompt, cancel."""
 
+import asyncio
 import contextlib
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
 import structlog
-from acp import PROTOCOL_VERSION
+from acp import PROTOCOL_VERSION, RequestError
 from acp.connection import Connection
 
 from server.agents.content import as_list, as_object, as_text
+from server.agents.memory import Past
 from server.agents.process import Launch
 from streams.errors import AgentFailed
 
@@ -16,16 +19,31 @@ log = structlog.get_logger()
 
 
 class Conversation:
-    """One session of one agent process. Errors: RequestError as the agent sent it, ConnectionError when it ended."""
+    """One session of one agent process. Errors: RequestError as the agent sent it, ConnectionError when it ended.
 
-    def __init__(self, connection: Connection, launch: Launch) -> None:
+    `session_at` is when the session was begun or loaded here; `is_loading` is true while an earlier one is asked for.
+    """
+
+    def __init__(self, connection: Connection, launch: Launch, *, load_seconds: float) -> None:
         self.session_id: str | None = None
+        self.session_at: datetime | None = None
         self.model: str | None = None
+        self.is_loading = False
         self._connection = connection
         self._launch = launch
+        self._load_seconds = load_seconds
+        self._summary = ""
+        self._left: str | None = None
 
-    async def open(self) -> None:
-        """Initialize and start a fresh session in the space. AgentFailed for an answer that we cannot use."""
+    def is_past(self, session_id: Any) -> bool:
+        """Whether an update of this session tells again what the log has already."""
+        return self.is_loading or (self._left is not None and session_id == self._left)
+
+    async def open(self, past: Past) -> None:
+        """Initialize, then load the mission's session, or start a fresh one that is told the past by the first prompt.
+
+        AgentFailed for an answer that we cannot use.
+        """
         greeting = await self._connection.send_request(
             "initialize",
             {
@@ -39,19 +57,48 @@ class Conversation:
             raise AgentFailed(
                 f"The agent speaks version {version!s:.40} of its protocol, not {PROTOCOL_VERSION}. Update the agent."
             )
-        session = as_object(
-            await self._connection.send_request(
-                "session/new", {"cwd": str(self._launch.space.absolute()), "mcpServers": []}
-            )
-        )
-        if not isinstance(session.get("sessionId"), str):
-            raise AgentFailed("The agent opened no session. Update the agent or choose another backend.")
-        self.session_id = session["sessionId"]
+        session = None
+        if as_object(as_object(greeting).get("agentCapabilities")).get("loadSession") is True:
+            session = await self._loaded(past)
+        if session is None:
+            session = as_object(await self._connection.send_request("session/new", self._place()))
+            if not isinstance(session.get("sessionId"), str):
+                raise AgentFailed("The agent opened no session. Update the agent or choose another backend.")
+            self.session_id = session["sessionId"]
+            self._summary = past.summary
+        self.session_at = datetime.now(UTC)
         await self._choose_model(session)
 
+    async def _loaded(self, past: Past) -> dict[str, Any] | None:
+        """The mission's earlier session; None when there is none, or the agent cannot bring it back."""
+        loading, home = self._launch.loading, self._launch.home
+        if past.session_id is None or not loading.may_load(past, datetime.now(UTC)):
+            return None
+        self.is_loading = True
+        await asyncio.to_thread(loading.keep, home)
+        try:
+            async with asyncio.timeout(self._load_seconds):
+                answer = await self._connection.send_request(
+                    "session/load", {"sessionId": past.session_id, **self._place()}
+                )
+        except (RequestError, TimeoutError) as error:
+            log.info("agent did not load its session", backend=self._launch.backend, error=str(error))
+            self._left = past.session_id
+            await asyncio.to_thread(loading.put_back, home)
+            self.is_loading = False
+            return None
+        self.is_loading = False
+        self.session_id = past.session_id
+        return as_object(answer)
+
+    def _place(self) -> dict[str, Any]:
+        return {"cwd": str(self._launch.space.absolute()), "mcpServers": []}
+
     async def prompt(self, text: str) -> dict[str, Any]:
-        """Run the turn; returns the agent's response when it says that the turn is over."""
-        params = {"sessionId": self.session_id, "prompt": [{"type": "text", "text": text}]}
+        """Run a turn; returns the agent's response when it says that the turn is over."""
+        texts = [self._summary, text] if self._summary else [text]
+        self._summary = ""
+        params = {"sessionId": self.session_id, "prompt": [{"type": "text", "text": text} for text in texts]}
         return as_object(await self._connection.send_request("session/prompt", params))
 
     async def cancel(self) -> None:

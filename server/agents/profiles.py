@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
+from server.agents.memory import Loading
 from server.agents.process import Launch
+from server.agents.sandbox import Sandbox
 from streams.errors import BadRequest, Unavailable
 
 _CODE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -20,7 +23,9 @@ _OPENAI = ("OPENAI_API_KEY", "CODEX_API_KEY")
 _GOOGLE = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 _XAI = ("XAI_API_KEY",)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY")
-_EVERYWHERE = (*_PROXIES, "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "TZ")
+_CERTIFICATES = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+_EVERYWHERE = (*_PROXIES, "NO_PROXY", *_CERTIFICATES, "TZ")
+_UNSHUT = Sandbox()
 _GROK_ENDPOINTS = ("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL")
 # It is written into configurations, where quotes and braces would mean something: one reads files that it names.
 _MODEL_NAME = re.compile(r"[\w.:/@+()\[\] -]{1,200}")
@@ -32,8 +37,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     `environment` is always given; `endpoint` on top of it when `MISSIONSTREAM_BACKEND_<NAME>_BASE_URL` names another
     model endpoint, `model` when a model is chosen. `keys` are secrets and `settings` plain variables that are handed on
-    from the server's environment when set there. `files` are written below the home. The agent counts as installed
-    when its command's first word is found.
+    from the server's environment when set there. `files` are written below the home. `readable` folders are shown in
+    the sandbox beside the program's own. `loading` is what to mind when it loads a session. The agent counts as
+    installed when its command's first word is found.
     """
 
     id: str
@@ -46,6 +52,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
+    readable: tuple[str, ...] = ()
+    loading: Loading = Loading()
 
 
 _OPENCODE_CONFIG: dict[str, Any] = {
@@ -158,6 +166,8 @@ PROFILES: Mapping[str, Profile] = {
             keys=_GOOGLE,
             settings=("GOOGLE_GEMINI_BASE_URL",),
             files={".gemini/settings.json": _GEMINI_SETTINGS},
+            # A load begins a recording named after the session and the minute: in the same minute it is the old one.
+            loading=Loading(is_once_a_minute=True, kept=".gemini/tmp/*/chats"),
         ),
         Profile(
             id="grok",
@@ -182,6 +192,7 @@ PROFILES: Mapping[str, Profile] = {
             install="it ships with the server",
             environment={"PYTHONPATH": _CODE_ROOT, "PYTHONNOUSERSITE": "1"},
             settings=("DEMO_AGENT_DELAY_SECONDS",),
+            readable=(f"{_CODE_ROOT}/server",),
         ),
     )
 }
@@ -231,7 +242,14 @@ def require_installed(backend: str, env: Mapping[str, str]) -> None:
 
 
 def launch_for(
-    backend: str, env: Mapping[str, str], *, run_id: str, space: Path, home: Path, model: str | None = None
+    backend: str,
+    env: Mapping[str, str],
+    *,
+    run_id: str,
+    space: Path,
+    home: Path,
+    model: str | None = None,
+    sandbox: Sandbox = _UNSHUT,
 ) -> Launch:
     """How to start this backend for one run. BadRequest if it or the model's name is none; Unavailable if it is not
     installed or a setting of it is missing.
@@ -256,7 +274,14 @@ def launch_for(
         secrets=frozenset(profile.keys).intersection(passed),
         files=profile.files,
         model=_asked_model(profile, env, chosen),
+        loading=profile.loading,
+        sandbox=structs.replace(sandbox, readable=(*sandbox.readable, *_readable(profile, env))),
     )
+
+
+def _readable(profile: Profile, env: Mapping[str, str]) -> list[Path]:
+    """What the agent reads beside its program: the profile's folders, and the certificates of its environment."""
+    return [Path(name) for name in (*profile.readable, *(env[name] for name in _CERTIFICATES if env.get(name)))]
 
 
 def _unproxied(env: Mapping[str, str]) -> dict[str, str]:

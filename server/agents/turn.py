@@ -1,46 +1,33 @@
 """One turn of an agent: its process, its clocks, what it sends, and how it ended."""
 
 import asyncio
-import contextlib
 import time
 import uuid
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import structlog
 from acp import RequestError
-from acp.connection import Connection
 
 from server.agents import failures
-from server.agents.acp_transport import AgentTransport
-from server.agents.content import as_object, as_text
+from server.agents.clocks import DEFAULT_LIMITS, TurnClocks, TurnLimits
+from server.agents.content import as_text
 from server.agents.conversation import Conversation
 from server.agents.mapper import TurnMapper
+from server.agents.memory import Past
 from server.agents.permissions import Question
-from server.agents.process import AgentProcess, Launch, spawn
+from server.agents.process import Launch
 from server.agents.questions import OpenQuestions, Reply
+from server.agents.session import Session
 from server.agents.sink import Sink
 from streams.errors import AgentFailed
 from streams.event import Draft
 
-__all__ = ["Launch", "Sink", "TurnLimits", "TurnOutcome", "run_turn"]
+__all__ = ["NO_PAST", "Launch", "Sink", "TurnLimits", "TurnOutcome", "run_turn"]
 
 log = structlog.get_logger()
-
-
-class TurnLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one turn. The first-update clock covers start-up; no idle clock runs while a question is open."""
-
-    first_update_seconds: float = 60
-    idle_seconds: float = 300
-    turn_seconds: float = 3600
-    question_seconds: float = 300
-    cancel_seconds: float = 8
-    exit_seconds: float = 3
-    term_seconds: float = 2
-    line_bytes: int = 16 << 20
-    wire_bytes: int = 64 << 20
 
 
 class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +43,13 @@ class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     error: str | None = None
     session_id: str | None = None
+    session_at: datetime | None = None
     model: str | None = None
     usage: dict[str, int] = {}
     cost_cents: int = 0
 
 
-DEFAULT_LIMITS = TurnLimits()
+NO_PAST = Past()
 
 
 async def run_turn(
@@ -71,14 +59,20 @@ async def run_turn(
     *,
     cancel: asyncio.Event,
     limits: TurnLimits = DEFAULT_LIMITS,
+    past: Past = NO_PAST,
 ) -> TurnOutcome:
     """Run one turn and leave no process behind. Raises only what the sink raises, never for what an agent does.
+
+    The agent is given its memory of the mission: the session that `past` names, or else its summary.
 
     Setting `cancel` ends the turn by ACP's cancel sequence; what was said so far is kept. When the calling task is
     cancelled, the agent is ended too, before CancelledError goes on.
     """
     started = time.monotonic()
-    outcome = await _Turn(launch, sink, cancel, limits).run(prompt)
+    turn = _Turn(launch, sink, cancel, limits)
+    outcome = await turn.run(prompt, past)
+    if turn.is_stillborn:  # the session that it loaded was its end: go on without
+        outcome = await _Turn(launch, sink, cancel, limits).run(prompt, Past(summary=past.summary))
     log.info(
         "agent turn ended",
         run_id=launch.run_id,
@@ -121,83 +115,56 @@ class _Turn:
         self._questions = OpenQuestions(
             sink, limits.question_seconds, record=self._queue.put_nowait, reject=self._rejected
         )
-        self._clock = asyncio.get_running_loop().time
-        self._started_at = self._heard_at = self._clock()
-        self._has_updates = False
+        self._clocks = TurnClocks(limits)
         self._has_rejection = False
         self._is_called_off = False
+        self.is_stillborn = False
 
-    async def run(self, prompt: str) -> TurnOutcome:
+    async def run(self, prompt: str, past: Past) -> TurnOutcome:
         if self._cancel.is_set():
             return TurnOutcome(text="", success=False, reason="cancelled")
         try:
-            process = await self._spawned()
+            session = await Session.start(self._launch, self, self._limits)
         except AgentFailed as error:
             return TurnOutcome(text="", success=False, reason="failed", error=error.message)
-        limits = self._limits
-        transport = AgentTransport(
-            process.stdout,
-            process.stdin,
-            line_bytes=limits.line_bytes,
-            wire_bytes=limits.wire_bytes,
-            veil=self._launch.veil,
-        )
-        connection = Connection(self._handle, transport)
-        conversation = Conversation(connection, self._launch)
-        talk = asyncio.create_task(self._talk(conversation, prompt))
-        pump = asyncio.create_task(self._pump(transport))
+        talk = asyncio.create_task(self._talk(session, prompt, past))
+        pump = asyncio.create_task(self._pump(session))
         try:
-            stalled = await self._wait(talk, pump, process, conversation)
+            stalled = await self._wait(talk, pump, session)
         finally:
-            await _to_the_end(self._close(talk, pump, process, transport, connection))
+            await _to_the_end(self._close(talk, pump, session))
         if self._questions.broken.done():
             self._questions.broken.result()
-        error_text = stalled or self._explain(talk, process, transport)
-        return self._outcome(talk, error_text, conversation)
+        error_text = stalled or self._explain(talk, session)
+        self.is_stillborn = session.conversation.is_loading and not (stalled or self._is_called_off)
+        return self._outcome(talk, error_text, session.conversation)
 
-    async def _spawned(self) -> AgentProcess:
-        spawning = asyncio.create_task(spawn(self._launch))
-        try:
-            return await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            with contextlib.suppress(AgentFailed):
-                process = await spawning
-                await process.close(exit_seconds=0, term_seconds=self._limits.term_seconds)
-                process.release()
-            raise
+    async def _talk(self, session: Session, prompt: str, past: Past) -> dict[str, Any]:
+        await session.conversation.open(past)
+        session.transport.begin()
+        self._mapper.model = session.conversation.model
+        return await session.conversation.prompt(prompt)
 
-    async def _talk(self, conversation: Conversation, prompt: str) -> dict[str, Any]:
-        await conversation.open()
-        self._mapper.model = conversation.model
-        return await conversation.prompt(prompt)
+    # what the session hears
 
-    async def _handle(self, method: str, params: Any, is_notification: bool) -> Any:
-        # The SDK runs each message as a task of its own: order holds only up to the first await.
-        self._heard_at = self._clock()
-        if method == "session/update":
-            self._has_updates = True
-            self._queue.put_nowait(as_object(params).get("update"))
-            return None
-        if is_notification:
-            return None
-        if method == "session/request_permission":
-            self._has_updates = True
-            asked = _Asked(params, asyncio.get_running_loop().create_future())
-            self._queue.put_nowait(asked)
-            return await asked.reply
-        raise RequestError.method_not_found(method)
+    def stirred(self) -> None:
+        self._clocks.heard()
 
-    async def _wait(
-        self,
-        talk: asyncio.Task[dict[str, Any]],
-        pump: asyncio.Task[None],
-        process: AgentProcess,
-        conversation: Conversation,
-    ) -> str | None:
+    def update(self, update: Any) -> None:
+        self._clocks.has_updates = True
+        self._queue.put_nowait(update)
+
+    async def ask(self, params: Any) -> dict[str, Any]:
+        self._clocks.has_updates = True
+        asked = _Asked(params, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(asked)
+        return await asked.reply
+
+    async def _wait(self, talk: asyncio.Task[dict[str, Any]], pump: asyncio.Task[None], session: Session) -> str | None:
         """Wait until the turn is over, for whatever reason; the text of it when one of our clocks ran out."""
         cancelled = asyncio.create_task(self._cancel.wait())
-        stalled = asyncio.create_task(self._stall())
-        gone = asyncio.create_task(process.exited())
+        stalled = asyncio.create_task(self._clocks.run_out(lambda: bool(self._questions)))
+        gone = asyncio.create_task(session.process.exited())
         over: set[asyncio.Future[Any]] = {talk, pump, cancelled, self._questions.broken}
         try:
             await asyncio.wait(over | {stalled, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -206,7 +173,7 @@ class _Turn:
                 await asyncio.wait(over, timeout=1, return_when=asyncio.FIRST_COMPLETED)
             self._is_called_off = self._cancel.is_set()
             if self._is_called_off and not talk.done():
-                await self._call_off(talk, gone, conversation)
+                await self._call_off(talk, gone, session.conversation)
             return stalled.result() if stalled.done() and not talk.done() else None
         finally:
             for task in (cancelled, stalled, gone):
@@ -223,22 +190,7 @@ class _Turn:
         await asyncio.wait({talk, gone}, timeout=self._limits.cancel_seconds, return_when=asyncio.FIRST_COMPLETED)
         sending.cancel()
 
-    async def _stall(self) -> str:
-        """Return what to tell people once a clock has run out."""
-        limits = self._limits
-        while True:
-            now = self._clock()
-            text, due_at = f"took longer than {limits.turn_seconds:g} s", self._started_at + limits.turn_seconds
-            if self._questions:
-                self._heard_at = now
-            silence = limits.idle_seconds if self._has_updates else limits.first_update_seconds
-            if self._heard_at + silence < due_at:
-                text, due_at = f"said nothing for {silence:g} s", self._heard_at + silence
-            if now >= due_at:
-                return failures.broke(f"The agent {text}")
-            await asyncio.sleep(min(due_at - now, 1))
-
-    async def _pump(self, transport: AgentTransport) -> None:
+    async def _pump(self, session: Session) -> None:
         """Map what arrives and record it, all that came together in one go."""
         is_ended = False
         # A question asked in the last batch is closed by a draft that comes after the end.
@@ -266,36 +218,23 @@ class _Turn:
                 self._sink.signal(signal.type, signal.body)
             for question, reply in asked:
                 self._questions.ask(question, reply)
-            transport.settle()
+            session.transport.settle()
 
     def _rejected(self, question: Question) -> None:
         self._has_rejection = True
         self._mapper.reject(question.tool_call_id)
 
-    async def _close(
-        self,
-        talk: asyncio.Task[dict[str, Any]],
-        pump: asyncio.Task[None],
-        process: AgentProcess,
-        transport: AgentTransport,
-        connection: Connection,
-    ) -> None:
+    async def _close(self, talk: asyncio.Task[dict[str, Any]], pump: asyncio.Task[None], session: Session) -> None:
         """End everything, in the order that loses nothing: what the agent says while it exits still counts."""
         await self._questions.halt()
         talk.cancel()
         await asyncio.wait({talk})
-        await process.close(exit_seconds=self._limits.exit_seconds, term_seconds=self._limits.term_seconds)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(transport.ended.wait(), 1)
-        await connection.close()
-        process.release()
+        await session.close(exit_seconds=self._limits.exit_seconds, term_seconds=self._limits.term_seconds)
         response = None if talk.cancelled() or talk.exception() else talk.result()
         self._queue.put_nowait(_Ended("cancelled" if self._is_called_off else "unknown", response))
         await pump
 
-    def _explain(
-        self, talk: asyncio.Task[dict[str, Any]], process: AgentProcess, transport: AgentTransport
-    ) -> str | None:
+    def _explain(self, talk: asyncio.Task[dict[str, Any]], session: Session) -> str | None:
         """Why the turn failed, for people; None when it did not."""
         error = asyncio.CancelledError() if talk.cancelled() else talk.exception()
         if error is None:
@@ -304,7 +243,8 @@ class _Turn:
             return failures.refused(error, self._launch)
         if isinstance(error, AgentFailed):
             return error.message
-        return failures.broke(transport.fault) if transport.fault else failures.died(process, self._launch)
+        fault = session.transport.fault
+        return failures.broke(fault) if fault else failures.died(session.process, self._launch)
 
     def _outcome(
         self, talk: asyncio.Task[dict[str, Any]], error: str | None, conversation: Conversation
@@ -321,6 +261,7 @@ class _Turn:
             reason=reason,
             error=error,
             session_id=conversation.session_id,
+            session_at=conversation.session_at,
             model=conversation.model,
             usage=self._mapper.usage.tokens,
             cost_cents=self._mapper.usage.cost_cents,

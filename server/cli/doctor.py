@@ -22,7 +22,7 @@ _STYLES: dict[State, str] = {"ok": "green", "missing": "yellow", "wrong": "bold 
 
 
 class Check(NamedTuple):
-    """One thing looked at: `missing` things are optional, `wrong` ones prevent a server."""
+    """One thing looked at: `missing` things are optional, `wrong` ones prevent a server or all agents."""
 
     name: str
     state: State
@@ -36,13 +36,13 @@ class Check(NamedTuple):
 def doctor(output: Output, settings: "Settings") -> int:
     """Check what a server needs on this machine.
 
-    Looks at Python, PostgreSQL's programs, the data directory or the database, and the agents' programs. Exit code 1
-    when a server could not start.
+    Looks at Python, PostgreSQL's programs, the data directory or the database, the agents' sandbox and the agents'
+    programs. Exit code 1 when a server could not start, or no agent could.
     """
     from server import logs
 
     logs.configure("console", "debug" if output.is_debug else "warning")
-    checks = [_python(), *_database(settings, output), *_backends()]
+    checks = [_python(), *_database(settings, output), _sandbox(settings), *_backends()]
     if output.is_json:
         output.value([check._asdict() for check in checks])
     else:
@@ -120,6 +120,23 @@ def _data_dir(directory: "DataDirectory") -> Check:
         return Check(name, "wrong", f"{existing} is not ours to write to", other)
     has = "has a database" if directory.cluster.exists() else "will be made by the first start"
     return Check(name, "ok", f"{top} {has}; PostgreSQL runs as {account.name}")
+
+
+def _sandbox(settings: "Settings") -> Check:
+    """The sandbox, looked at by starting a program in it."""
+    from server.agents.sandbox import INSTALL, SETTING, Sandbox
+
+    name, policy = "agents' sandbox", settings.agent_sandbox
+    if policy == "off":
+        return Check(
+            name, "missing", f"agents run without one: {SETTING} is off", f"Set {SETTING} to prefer or require."
+        )
+    program, fault = Sandbox(policy=policy, path=os.environ.get("PATH", "")).look()
+    if fault is None:
+        return Check(name, "ok", f"{program} works")
+    if policy == "require":
+        return Check(name, "wrong", f"{fault}; {SETTING} is require, so no agent can start", INSTALL)
+    return Check(name, "missing", f"{fault}; agents run without one", INSTALL)
 
 
 def _backends() -> Iterator[Check]:

@@ -11,12 +11,15 @@ import structlog
 import uuid_utils.compat as uuids
 
 from server.agents import profiles
-from server.agents.process import sweep
+from server.agents.memory import CONVERSATION, Past, summary_of
+from server.agents.sandbox import Sandbox
+from server.agents.survivors import sweep
 from server.agents.turn import TurnOutcome, run_turn
 from server.missions.kinds import MissionKind, command
 from server.runs.owner import is_dead, this_process
 from server.runs.turn import Turn, patiently
 from server.spaces import Spaces
+from storage.log import Log
 from storage.missions import MissionRow, Missions
 from storage.rules import Outcome
 from storage.runs import OpenRun, Runs
@@ -39,6 +42,7 @@ class RunKeeper:
         self,
         *,
         runs: Runs,
+        log: Log,
         missions: Missions,
         writers: Writers,
         hub: Hub,
@@ -46,16 +50,19 @@ class RunKeeper:
         spaces: Spaces,
         environment: Mapping[str, str],
         max_parallel: int,
+        sandbox: Sandbox,
     ) -> None:
         self.max_parallel = max_parallel
         self.turns: dict[UUID, Turn] = {}
         self._runs = runs
+        self._log = log
         self._missions = missions
         self._writers = writers
         self._hub = hub
         self._kinds = kinds
         self._spaces = spaces
         self._environment = environment
+        self._sandbox = sandbox
         self._owner = this_process()
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
@@ -84,6 +91,11 @@ class RunKeeper:
             yield has_slot
         finally:
             self._reserved -= has_slot
+
+    def sandbox_of(self, run_id: UUID | None) -> str | None:
+        """What the agent of a running turn has around it: bubblewrap or none; None for a turn that is not here."""
+        turn = None if run_id is None else self.turns.get(run_id)
+        return None if turn is None else turn.sandbox
 
     # lifetime
 
@@ -185,6 +197,7 @@ class RunKeeper:
 
     async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
         facts = self._kinds[mission.kind].facts(mission.state)
+        turn.sandbox = sandbox = await self._sandbox.kind()
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -193,6 +206,7 @@ class RunKeeper:
                 owner=self._owner,
                 seconds=LEASE_SECONDS,
                 backend=facts.backend,
+                sandbox=sandbox,
             )
         )
         turn.is_claimed = claimed
@@ -211,16 +225,26 @@ class RunKeeper:
                 space=space,
                 home=self._spaces.home(turn.mission_id),
                 model=facts.model_override,
+                sandbox=self._sandbox,
             )
         except MissionstreamError as error:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
             return
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
-            outcome = await run_turn(launch, turn.started.content, turn, cancel=turn.cancel)
+            past = await patiently(lambda: self._past(turn, facts.backend))
+            outcome = await run_turn(launch, turn.started.content, turn, cancel=turn.cancel, past=past)
         await self._end(turn, outcome)
+
+    async def _past(self, turn: Turn, backend: str) -> Past:
+        """What the turn's agent may know of the mission so far."""
+        session_id, session_at = await self._runs.last_session(turn.workspace_id, turn.mission_id, backend)
+        said = await self._log.newest(turn.workspace_id, turn.mission_id, CONVERSATION, limit=40, max_bytes=256 << 10)
+        return Past(session_id=session_id, session_at=session_at, summary=summary_of(said, turn.started.sequence))
 
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
         reason = reason or outcome.reason
+        # before the end is known: the next turn, which may begin with it, loads this session
+        await patiently(lambda: self._keep_session(turn, outcome))
         ended: Outcome = await patiently(
             lambda: self._execute(
                 turn.workspace_id,
@@ -247,12 +271,15 @@ class RunKeeper:
                 turn.workspace_id,
                 turn.run_id,
                 outcome=reason,
-                session_id=outcome.session_id,
                 cost_cents=outcome.cost_cents,
                 usage=outcome.usage,
             )
             if not self._is_closing:
                 await self._fill()
+
+    async def _keep_session(self, turn: Turn, outcome: TurnOutcome) -> None:
+        if outcome.session_id is not None:
+            await self._runs.keep_session(turn.workspace_id, turn.run_id, outcome.session_id, outcome.session_at)
 
     async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)

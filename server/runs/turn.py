@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.sandbox import Kind
 from storage.writer import Writers
 from streams.errors import KeyReused, Unavailable
 from streams.event import Draft, Event, Signal
@@ -19,7 +20,8 @@ _RETRY_SECONDS = (0.1, 2.0)
 class Turn:
     """A turn of this process: the agents' Sink over the log and the hub.
 
-    `partial` is the text of the open block, which a turn that is cut off still stores.
+    `partial` is the text of the open block, which a turn that is cut off still stores. `sandbox` is what its agent
+    got around it, None until that is known.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Turn:
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False
+        self.sandbox: Kind | None = None
         self._writers = writers
         self._hub = hub
         self._answers: dict[str, asyncio.Future[Any]] = {}

@@ -1,7 +1,8 @@
 -- name: claim
--- Takes a run ($1 workspace, $2 id, $3 mission, $4 owner, $5 lease in seconds, $6 backend) if nobody ever had it.
-INSERT INTO runs (workspace_id, id, mission_id, owner, lease_until, backend)
-VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6)
+-- Takes a run ($1 workspace, $2 id, $3 mission, $4 owner, $5 lease in seconds, $6 backend, $7 sandbox) if nobody ever
+-- had it.
+INSERT INTO runs (workspace_id, id, mission_id, owner, lease_until, backend, sandbox)
+VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6, $7)
 ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
 
 -- name: renew
@@ -9,9 +10,13 @@ ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
 UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5, partial_after = $6
  WHERE workspace_id = $1 AND id = $2 AND owner = $3 AND ended_at IS NULL RETURNING id;
 
+-- name: keep_session
+-- Keeps the session of a run ($1 workspace, $2 id): its name with its backend ($3), when it was begun or loaded ($4).
+UPDATE runs SET session_id = $3, session_at = $4 WHERE workspace_id = $1 AND id = $2;
+
 -- name: finish
--- Ends a run ($1 workspace, $2 id) with its outcome ($3), session ($4), cost in cents ($5) and usage ($6).
-UPDATE runs SET ended_at = now(), outcome = $3, session_id = $4, cost_cents = $5, usage = $6::json, partial = ''
+-- Ends a run ($1 workspace, $2 id) with its outcome ($3), cost in cents ($4) and usage ($5).
+UPDATE runs SET ended_at = now(), outcome = $3, cost_cents = $4, usage = $5::json, partial = ''
  WHERE workspace_id = $1 AND id = $2 AND ended_at IS NULL;
 
 -- name: open
@@ -36,3 +41,9 @@ SELECT workspace_id, id AS mission_id, kind FROM missions
 -- Missions that say active though no turn goes on and nothing waits.
 SELECT workspace_id, id AS mission_id, kind FROM missions
  WHERE phase = 'active' AND run_id IS NULL AND queued = 0 AND deleted_at IS NULL;
+
+-- name: last_session
+-- The newest session of a mission ($2 of workspace $1) with a backend ($3), and when it was begun or last loaded.
+SELECT session_id, session_at FROM runs
+ WHERE workspace_id = $1 AND mission_id = $2 AND backend = $3 AND session_id IS NOT NULL
+ ORDER BY started_at DESC LIMIT 1;

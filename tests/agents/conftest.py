@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from server.agents.process import RUN_MARKER, Launch
+from server.agents.memory import Past
+from server.agents.process import Launch
 from server.agents.profiles import launch_for
-from server.agents.turn import TurnLimits, TurnOutcome, run_turn
+from server.agents.sandbox import Sandbox
+from server.agents.survivors import RUN_MARKER
+from server.agents.turn import NO_PAST, TurnLimits, TurnOutcome, run_turn
 from streams.event import Draft
 
 
@@ -112,7 +115,8 @@ def run_id() -> str:
 @pytest.fixture
 def demo(space: Path, tmp_path: Path, run_id: str) -> Launch:
     env = {"PATH": os.environ["PATH"], "DEMO_AGENT_DELAY_SECONDS": "0"}
-    return launch_for("demo", env, run_id=run_id, space=space, home=tmp_path / "home")
+    sandbox = Sandbox(policy="prefer", path=env["PATH"])
+    return launch_for("demo", env, run_id=run_id, space=space, home=tmp_path / "home", sandbox=sandbox)
 
 
 @pytest.fixture
@@ -134,11 +138,17 @@ def turn(sink: RecordingSink) -> Turn:
     """Run a turn with short limits for whatever ends an agent."""
 
     async def run(
-        launch: Launch, prompt: str = "go", *, cancel: asyncio.Event | None = None, seconds: float = 30, **limits: Any
+        launch: Launch,
+        prompt: str = "go",
+        *,
+        cancel: asyncio.Event | None = None,
+        seconds: float = 30,
+        past: Past = NO_PAST,
+        **limits: Any,
     ) -> TurnOutcome:
         bounds = TurnLimits(**{"cancel_seconds": 2, "exit_seconds": 0.5, "term_seconds": 0.3, **limits})
         async with asyncio.timeout(seconds):
-            return await run_turn(launch, prompt, sink, cancel=cancel or asyncio.Event(), limits=bounds)
+            return await run_turn(launch, prompt, sink, cancel=cancel or asyncio.Event(), limits=bounds, past=past)
 
     return run
 

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from server.agents.process import Launch, spawn, sweep
+from server.agents.process import Launch
+from server.agents.spawning import spawn
+from server.agents.survivors import sweep
 
 
 async def test_garbage_lines_are_skipped(turn, sink, scripted):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from server.agents.process import environment_of
 from server.agents.profiles import PROFILES, command_for, default_backend, is_installed, launch_for
+from server.agents.spawning import environment_of
 from streams.errors import BadRequest, Unavailable
 
 

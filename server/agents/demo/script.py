@@ -11,14 +11,14 @@ class Step(NamedTuple):
     rest: str = ""
 
 
-VERBS = frozenset({"think", "say", "read", "write", "run", "ask", "sleep", "slow", "fail", "crash", "plan"})
-_BARE = frozenset({"slow", "crash"})
+VERBS = frozenset({"think", "say", "read", "write", "run", "ask", "sleep", "slow", "fail", "crash", "plan", "recall"})
+_BARE = frozenset({"slow", "crash", "recall"})
 
 
 def parse(message: str) -> Sequence[Step]:
     """The steps of a message, one per line that begins with a verb in lower case; none for ordinary prose.
 
-    `slow` and `crash` stand alone on their line; the other verbs need something after them.
+    `slow`, `crash` and `recall` stand alone on their line; the other verbs need something after them.
     """
     steps = []
     for line in message.splitlines():

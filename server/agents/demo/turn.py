@@ -24,6 +24,7 @@ from acp.schema import PermissionOption, ToolCallUpdate
 
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
+from server.agents.demo.transcript import Transcript
 
 LISTING = "ls -la | head -n 20"
 
@@ -47,6 +48,7 @@ class Outlet:
     def __init__(self, client: Client, session_id: str, delay_seconds: float) -> None:
         self.delay_seconds = delay_seconds
         self.characters = 0
+        self.said = ""
         self._client = client
         self._session_id = session_id
 
@@ -71,9 +73,10 @@ class Outlet:
 class DemoTurn:
     """Runs a message's script in a space that it never leaves."""
 
-    def __init__(self, outlet: Outlet, space: Path) -> None:
+    def __init__(self, outlet: Outlet, space: Path, transcript: Transcript) -> None:
         self._outlet = outlet
         self._space = space
+        self._transcript = transcript
         self._is_last_word_said = False
 
     async def run(self, message: str) -> None:
@@ -114,6 +117,7 @@ class DemoTurn:
         await self._outlet.stream(text, update_agent_thought_text)
 
     async def _say(self, text: str) -> None:
+        self._outlet.said += f"{text}\n"
         await self._outlet.stream(text, update_agent_message_text)
         self._is_last_word_said = True
 
@@ -174,6 +178,9 @@ class DemoTurn:
     async def _crash(self, _: str) -> None:
         os._exit(3)
 
+    async def _recall(self, _: str) -> None:
+        await self._say(f"I remember {self._transcript.heard} messages, this one included.")
+
     async def _plan(self, steps: str) -> None:
         names = [name.strip() for name in steps.split(";") if name.strip()][:_MAX_PLAN]
         for done in range(len(names) + 1):
@@ -220,6 +227,7 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "fail": DemoTurn._fail,
     "crash": DemoTurn._crash,
     "plan": DemoTurn._plan,
+    "recall": DemoTurn._recall,
 }
 
 

@@ -194,9 +194,8 @@ def _running(services: Core, row: MissionRow) -> wire.Running | None:
         return None
     signals = services.hub.signals
     state = "queued" if row.run_id is None else signals.body(row.id, "status").get("state", "running")
-    return wire.running(
-        row, state, signals.body(row.id, "mission_activity").get("label"), signals.body(row.id, "progress")
-    )
+    activity, plan = signals.body(row.id, "mission_activity").get("label"), signals.body(row.id, "progress")
+    return wire.running(row, state, activity, plan, services.runs.sandbox_of(row.run_id))
 
 
 async def list_queue(request: web.Request) -> web.Response:

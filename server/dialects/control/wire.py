@@ -172,9 +172,11 @@ class Running(msgspec.Struct, kw_only=True):
     current_activity: str | None = None
     subtask_total: int = 0
     subtask_completed: int = 0
+    sandbox: str | None = None
+    """What the turn's agent has around it: bubblewrap or none; null while no agent runs."""
 
 
-def running(row: MissionRow, state: str, activity: str | None, plan: Mapping[str, Any]) -> Running:
+def running(row: MissionRow, state: str, activity: str | None, plan: Mapping[str, Any], sandbox: str | None) -> Running:
     """RunningMissionInfo; silence over 120 s is a warning, over 300 s severe."""
     silence = max(0, int((datetime.now(UTC) - (row.at or row.updated_at)).total_seconds()))
     health: dict[str, Any] = {"status": "healthy"}
@@ -195,6 +197,7 @@ def running(row: MissionRow, state: str, activity: str | None, plan: Mapping[str
         current_activity=activity,
         subtask_total=plan.get("total_subtasks", 0),
         subtask_completed=plan.get("completed_subtasks", 0),
+        sandbox=sandbox,
     )
 
 

@@ -107,17 +107,20 @@ CREATE TABLE runs (
     owner text NOT NULL,
     lease_until timestamptz NOT NULL,
     backend text NOT NULL,
+    sandbox text NOT NULL DEFAULT 'none',
     partial text NOT NULL DEFAULT '',
     partial_after bigint NOT NULL DEFAULT 0,
     usage json NOT NULL DEFAULT '{}',
     cost_cents integer NOT NULL DEFAULT 0,
     session_id text,
+    session_at timestamptz,
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
     outcome text,
     PRIMARY KEY (workspace_id, id)
 ) WITH (fillfactor = 50);
 CREATE INDEX runs_open ON runs (lease_until) WHERE ended_at IS NULL;
+CREATE INDEX runs_sessions ON runs (workspace_id, mission_id, started_at) WHERE session_id IS NOT NULL;
 
 CREATE TABLE spaces (
     workspace_id uuid NOT NULL,

@@ -94,3 +94,13 @@ async def test_a_repeated_message_gets_the_first_answer_and_one_turn(http: Clien
     assert {answer["queued"] for answer in answers} == {False}
     await until_status(http, mission["id"], "completed")
     assert len(await events(http, mission["id"], types="user_message")) == 1
+
+
+async def test_the_agent_of_the_next_turn_remembers_the_turns_before(http: ClientSession) -> None:
+    mission = await create(http, title="remember")
+    for number in (1, 2, 3):
+        await send(http, mission["id"], "recall")
+        done = await until_status(http, mission["id"], "completed")
+        assert done["history"][-1]["content"] == f"I remember {number} messages, this one included."
+    said = await events(http, mission["id"], types="user_message,assistant_message")
+    assert len(said) == 6

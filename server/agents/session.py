@@ -1,0 +1,83 @@
+"""An agent that is up: its process, its wire, its dialogue, and who hears what it says."""
+
+import asyncio
+import contextlib
+from typing import Any, Protocol
+
+from acp import RequestError
+from acp.connection import Connection
+
+from server.agents.acp_transport import AgentTransport
+from server.agents.clocks import TurnLimits
+from server.agents.content import as_object
+from server.agents.conversation import Conversation
+from server.agents.process import AgentProcess, Launch
+from server.agents.spawning import spawn
+from streams.errors import AgentFailed
+
+
+class Hearer(Protocol):
+    """Who hears an agent. `update` and `stirred` must not wait: the order of what comes depends on it."""
+
+    def stirred(self) -> None:
+        """Anything at all has come."""
+
+    def update(self, update: Any) -> None:
+        """A `session/update`."""
+
+    async def ask(self, params: Any) -> dict[str, Any]:
+        """The reply to a `session/request_permission`."""
+
+
+class Session:
+    """A running agent. Made by `start`; `close` must be awaited. `hearer` may be changed at any time."""
+
+    def __init__(self, launch: Launch, process: AgentProcess, hearer: Hearer, limits: TurnLimits) -> None:
+        self.launch = launch
+        self.process = process
+        self.hearer = hearer
+        self.transport = AgentTransport(
+            process.stdout,
+            process.stdin,
+            line_bytes=limits.line_bytes,
+            wire_bytes=limits.wire_bytes,
+            veil=launch.veil,
+        )
+        self._connection = Connection(self._handle, self.transport)
+        self.conversation = Conversation(self._connection, launch, load_seconds=limits.load_seconds)
+
+    @classmethod
+    async def start(cls, launch: Launch, hearer: Hearer, limits: TurnLimits) -> "Session":
+        """Start the agent. AgentFailed, with a text for people, if it cannot; a cancelled start leaves nothing."""
+        spawning = asyncio.create_task(spawn(launch))
+        try:
+            process = await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            with contextlib.suppress(AgentFailed):
+                process = await spawning
+                await process.close(exit_seconds=0, term_seconds=limits.term_seconds)
+                process.release()
+            raise
+        return cls(launch, process, hearer, limits)
+
+    async def close(self, *, exit_seconds: float, term_seconds: float) -> None:
+        """End the agent and everything that it started; what it says meanwhile is still heard."""
+        await self.process.close(exit_seconds=exit_seconds, term_seconds=term_seconds)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.transport.ended.wait(), 1)
+        await self._connection.close()
+        self.process.release()
+
+    async def _handle(self, method: str, params: Any, is_notification: bool) -> Any:
+        # The SDK runs each message as a task of its own: order holds only up to the first await.
+        self.hearer.stirred()
+        if method == "session/update":
+            fields = as_object(params)
+            if not self.conversation.is_past(fields.get("sessionId")):
+                self.hearer.update(fields.get("update"))
+            return None
+        if is_notification:
+            return None
+        if method == "session/request_permission":
+            return await self.hearer.ask(params)
+        raise RequestError.method_not_found(method)

@@ -1,0 +1,173 @@
+"""What an agent remembers: its own session loaded again, or else a summary of the log before its prompt."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from server.agents.memory import Loading, Past, summary_of
+from server.agents.profiles import PROFILES
+from streams.event import Event
+
+NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+SUMMARY = "Context\n> User: say never\nEnd"
+
+_SCRIPT = """
+loaded = {}
+for request in requests():
+    method, params = request.get("method"), request.get("params")
+    if method == "initialize":
+        send(id=request["id"], result={"protocolVersion": 1, "agentCapabilities": {"loadSession": CAN}})
+    elif method == "session/load":
+        loaded = params
+        text("told again")
+        LOAD
+    elif method == "session/new":
+        send(id=request["id"], result={"sessionId": "s"})
+    elif method == "session/prompt":
+        said = [block["text"] for block in params["prompt"]]
+        text(json.dumps([params["sessionId"], loaded.get("sessionId"), said]))
+        send(id=request["id"], result={"stopReason": "end_turn"})
+        break
+"""
+
+
+@pytest.fixture
+def loading(scripted):
+    """A launch of an agent that answers `session/load` in a way of its own."""
+
+    def make(load: str, *, can: bool = True, **fields):
+        return scripted(_SCRIPT.replace("LOAD", load).replace("CAN", str(can)), **fields)
+
+    return make
+
+
+_YES = 'send(id=request["id"], result={})'
+_NO = 'send(id=request["id"], error={"code": -32002, "message": "unknown session"})'
+_PAST = Past(session_id="old", session_at=NOON, summary=SUMMARY)
+
+
+async def test_a_demo_agent_remembers_over_processes_and_repeats_nothing(turn, sink, demo):
+    first = await turn(demo, "say one")
+    past = Past(session_id=first.session_id, session_at=first.session_at, summary=SUMMARY)
+    second = await turn(demo, "recall", past=past)
+    assert second.session_id == first.session_id
+    assert second.text == "I remember 2 messages, this one included."
+    assert sink.drafts == [draft for draft in sink.drafts if draft.type == "agent_event"]
+    third = await turn(demo, "recall", past=past)
+    assert third.text.startswith("I remember 3 messages")
+
+
+async def test_a_demo_agent_without_its_transcript_is_told_the_summary(turn, demo):
+    past = Past(session_id=str(uuid.uuid4()), summary=SUMMARY)
+    outcome = await turn(demo, "recall", past=past)
+    assert outcome.session_id != past.session_id
+    # the quoted instruction of the summary is none of this turn's
+    assert outcome.text == "I remember 1 messages, this one included."
+    assert (await turn(demo, "recall", past=Past(session_id="../../etc/passwd"))).success
+
+
+async def test_a_loaded_session_is_prompted_without_a_summary_and_its_replay_is_not_recorded(turn, sink, loading):
+    outcome = await turn(loading(_YES), "go", past=_PAST)
+    assert json.loads(outcome.text) == ["old", "old", ["go"]]
+    assert outcome.session_at > NOON
+    assert sink.of("assistant_message") == []
+
+
+_LATE = """
+        old = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "told late"}}
+        send(method="session/update", params={"sessionId": "old", "update": old})"""
+
+
+@pytest.mark.parametrize(
+    ("load", "limits"),
+    [(_NO, {}), (_NO + _LATE, {}), ("pass", {"load_seconds": 0.3})],
+    ids=["refused", "refused and told late", "unanswered"],
+)
+async def test_a_session_that_does_not_come_is_replaced_by_a_summary(turn, loading, load, limits):
+    outcome = await turn(loading(load), "go", past=_PAST, **limits)
+    assert json.loads(outcome.text) == ["s", "old", [SUMMARY, "go"]]
+
+
+async def test_an_agent_that_dies_of_its_session_goes_on_without_it(turn, loading, living):
+    outcome = await turn(loading("os._exit(9)"), "go", past=_PAST)
+    assert json.loads(outcome.text) == ["s", None, [SUMMARY, "go"]]
+
+
+async def test_an_agent_that_cannot_load_is_told_the_summary(turn, loading):
+    outcome = await turn(loading("os._exit(9)", can=False), "go", past=_PAST)
+    assert json.loads(outcome.text) == ["s", None, [SUMMARY, "go"]]
+
+
+async def test_in_the_minute_of_its_start_a_session_is_not_loaded_where_that_would_wipe_it(turn, loading):
+    launch = loading(_YES, loading=Loading(is_once_a_minute=True))
+    now = datetime.now(UTC)
+    if now.second > 50:  # the turn must not cross into the next minute
+        now = datetime.now(UTC) + timedelta(minutes=1)
+        assert not launch.loading.may_load(structs.replace(_PAST, session_at=now), now)
+    else:
+        outcome = await turn(launch, "go", past=structs.replace(_PAST, session_at=now))
+        assert json.loads(outcome.text) == ["s", None, [SUMMARY, "go"]]
+    assert json.loads((await turn(launch, "go", past=_PAST)).text)[1] == "old"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "may"), [(0, False), (29, False), (30, True), (3600, True), (-30, False), (-31, True)]
+)
+def test_the_rule_of_the_clock_minute(seconds: int, may: bool):
+    rule = PROFILES["gemini"].loading
+    assert rule.may_load(_PAST, NOON + timedelta(seconds=seconds)) is may
+    assert Loading().may_load(_PAST, NOON)
+    assert not rule.may_load(Past(summary="x"), NOON)
+
+
+def test_what_a_load_spoils_is_put_back(tmp_path: Path):
+    chats = tmp_path / ".gemini/tmp/abc/chats"
+    chats.mkdir(parents=True)
+    (chats / "session.json").write_text("all of it")
+    rule = PROFILES["gemini"].loading
+    rule.keep(tmp_path)
+    (chats / "session.json").write_text("")
+    rule.put_back(tmp_path)
+    assert (chats / "session.json").read_text() == "all of it"
+
+
+async def test_a_load_that_spoiled_its_transcript_and_failed_leaves_the_old_one(turn, loading):
+    launch = loading(f'open(os.environ["HOME"] + "/chats/one", "w").close(); {_NO}', loading=Loading(kept="chats"))
+    (launch.home / "chats").mkdir(parents=True)
+    (launch.home / "chats/one").write_text("all of it")
+    assert (await turn(launch, "go", past=_PAST)).success
+    assert (launch.home / "chats/one").read_text() == "all of it"
+
+
+def _said(sequence: int, type: str, content: str, **metadata) -> Event:
+    return Event(
+        workspace_id=uuid.UUID(int=1), position=sequence, stream_id=uuid.UUID(int=2), sequence=sequence, type=type,
+        at=NOON, content=content, metadata=json.dumps(metadata),
+    )  # fmt: skip
+
+
+def test_a_summary_quotes_what_was_said_before_the_message():
+    events = [
+        _said(1, "user_message", "first\nrun rm -r .", queued=False),
+        _said(2, "user_message", "second", queued=True),
+        _said(3, "assistant_message", "done"),
+        _said(4, "user_message", "second", queued=False),
+        _said(5, "user_message", "third", queued=True),
+    ]
+    lines = summary_of(events, 4).splitlines()
+    assert lines[1:-1] == ["> User: first", "> run rm -r .", "> Assistant: done"]
+    assert "not an instruction" in lines[0]
+    assert summary_of(events, 1) == ""
+    assert summary_of([], 9) == ""
+
+
+def test_a_summary_is_a_few_kilobytes_of_the_newest():
+    events = [_said(n, "assistant_message", f"{n} " + "é" * 5000) for n in range(1, 50)]
+    text = summary_of(events, 50)
+    assert len(text.encode()) < 16 << 10
+    assert "> Assistant: 49 " in text
+    assert "> Assistant: 20 " not in text
