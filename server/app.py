@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
+from server.agents.turn import TurnLimits
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
@@ -99,6 +100,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             spaces=spaces,
             environment=environment,
             max_parallel=settings.max_parallel_missions,
+            limits=TurnLimits(question_seconds=settings.question_seconds),
         )
         runs.append(keeper)
         authenticator = Authenticator(

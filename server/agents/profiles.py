@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from server.agents.backends import PROFILES, Profile, profile_of
+from server.agents.policy import DEFAULT, POLICIES, Policy
 from server.agents.process import Launch
 from streams.errors import BadRequest, Unavailable
 
@@ -15,6 +16,7 @@ __all__ = [
     "Profile",
     "command_for",
     "default_backend",
+    "default_policy",
     "is_installed",
     "launch_for",
     "profile_of",
@@ -29,7 +31,7 @@ _PREFERENCE = ("claudecode", "opencode", "grok", "gemini", "codex")
 
 
 def _setting(profile: Profile, what: str) -> str:
-    """The name of one of the server's own settings for a backend: COMMAND, BASE_URL or MODEL."""
+    """The name of one of the server's own settings for a backend: COMMAND, BASE_URL, MODEL …"""
     return f"MISSIONSTREAM_BACKEND_{profile.id.upper()}_{what}"
 
 
@@ -54,6 +56,19 @@ def default_backend(env: Mapping[str, str]) -> str:
     if configured:
         return profile_of(configured).id
     return next((backend for backend in _PREFERENCE if is_installed(backend, env)), "demo")
+
+
+def default_policy(backend: str, env: Mapping[str, str]) -> Policy:
+    """The permission policy of missions that name none: `MISSIONSTREAM_BACKEND_<NAME>_PERMISSIONS`, else ask.
+
+    BadRequest for an unknown backend, Unavailable for a setting that is no policy.
+    """
+    name = _setting(profile_of(backend), "PERMISSIONS")
+    word = env.get(name, "").strip() or DEFAULT
+    for policy in POLICIES:
+        if word == policy:
+            return policy
+    raise Unavailable(f"{name} is {word[:40]!r}; set it to one of {', '.join(POLICIES)}")
 
 
 def require_installed(backend: str, env: Mapping[str, str]) -> None:

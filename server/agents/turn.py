@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from server.agents.content import as_object, as_text
 from server.agents.conversation import Conversation
 from server.agents.mapper import TurnMapper
 from server.agents.permissions import Question
+from server.agents.policy import DEFAULT, Policy
 from server.agents.process import AgentProcess, Launch, spawn
 from server.agents.questions import OpenQuestions, Reply
 from server.agents.sink import Sink
@@ -30,12 +31,12 @@ log = structlog.get_logger()
 
 
 class TurnLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one turn. The first-update clock covers start-up; no idle clock runs while a question is open."""
+    """The bounds of one turn. The first-update clock covers start-up; all clocks stand still while a question is open."""
 
     first_update_seconds: float = 60
     idle_seconds: float = 300
     turn_seconds: float = 3600
-    question_seconds: float = 300
+    question_seconds: float = 3600
     cancel_seconds: float = 8
     exit_seconds: float = 3
     term_seconds: float = 2
@@ -71,14 +72,16 @@ async def run_turn(
     *,
     cancel: asyncio.Event,
     limits: TurnLimits = DEFAULT_LIMITS,
+    policy: Callable[[], Policy] = lambda: DEFAULT,
 ) -> TurnOutcome:
     """Run one turn and leave no process behind. Raises only what the sink raises, never for what an agent does.
 
     Setting `cancel` ends the turn by ACP's cancel sequence; what was said so far is kept. When the calling task is
-    cancelled, the agent is ended too, before CancelledError goes on.
+    cancelled, the agent is ended too, before CancelledError goes on. `policy` tells what the agent may do unasked; it
+    is looked at for each request, so that it may change during the turn.
     """
     started = time.monotonic()
-    outcome = await _Turn(launch, sink, cancel, limits).run(prompt)
+    outcome = await _Turn(launch, sink, cancel, limits, policy).run(prompt)
     log.info(
         "agent turn ended",
         run_id=launch.run_id,
@@ -111,12 +114,14 @@ class _Ended(msgspec.Struct, frozen=True):
 
 
 class _Turn:
-    def __init__(self, launch: Launch, sink: Sink, cancel: asyncio.Event, limits: TurnLimits) -> None:
+    def __init__(
+        self, launch: Launch, sink: Sink, cancel: asyncio.Event, limits: TurnLimits, policy: Callable[[], Policy]
+    ) -> None:
         self._launch = launch
         self._sink = sink
         self._cancel = cancel
         self._limits = limits
-        self._mapper = TurnMapper(lambda: str(uuid.uuid4()), veil=launch.veil)
+        self._mapper = TurnMapper(lambda: str(uuid.uuid4()), veil=launch.veil, policy=policy)
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._questions = OpenQuestions(
             sink, limits.question_seconds, record=self._queue.put_nowait, reject=self._rejected
@@ -226,11 +231,14 @@ class _Turn:
     async def _stall(self) -> str:
         """Return what to tell people once a clock has run out."""
         limits = self._limits
+        looked_at = self._clock()
         while True:
             now = self._clock()
-            text, due_at = f"took longer than {limits.turn_seconds:g} s", self._started_at + limits.turn_seconds
             if self._questions:
+                self._started_at += now - looked_at
                 self._heard_at = now
+            looked_at = now
+            text, due_at = f"took longer than {limits.turn_seconds:g} s", self._started_at + limits.turn_seconds
             silence = limits.idle_seconds if self._has_updates else limits.first_update_seconds
             if self._heard_at + silence < due_at:
                 text, due_at = f"said nothing for {silence:g} s", self._heard_at + silence

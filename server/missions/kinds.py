@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.policy import Policy
 from storage.rules import Command, Rules
 from streams.errors import Conflict
 
@@ -25,6 +26,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     terminal_reason: str | None = None
     interrupted_at: datetime | None = None
     is_resumable: bool = False
+    permission_policy: Policy | None = None
     queue: tuple[tuple[str, str, str | None], ...] = ()
     """Waiting messages: id, content, agent."""
     run_id: UUID | None = None

@@ -11,9 +11,11 @@ import structlog
 import uuid_utils.compat as uuids
 
 from server.agents import profiles
+from server.agents.policy import DEFAULT
 from server.agents.process import sweep
-from server.agents.turn import TurnOutcome, run_turn
+from server.agents.turn import TurnLimits, TurnOutcome, run_turn
 from server.missions.kinds import MissionKind, command
+from server.runs.closing import close_questions
 from server.runs.owner import is_dead, this_process
 from server.runs.turn import Turn, patiently
 from server.spaces import Spaces
@@ -46,6 +48,7 @@ class RunKeeper:
         spaces: Spaces,
         environment: Mapping[str, str],
         max_parallel: int,
+        limits: TurnLimits,
     ) -> None:
         self.max_parallel = max_parallel
         self.turns: dict[UUID, Turn] = {}
@@ -56,6 +59,7 @@ class RunKeeper:
         self._kinds = kinds
         self._spaces = spaces
         self._environment = environment
+        self._limits = limits
         self._owner = this_process()
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
@@ -64,6 +68,7 @@ class RunKeeper:
             "user_message": self._said,
             "cancel_requested": self._cancelled,
             "tool_result": self._answered,
+            "mission_settings_updated": self._configured,
             "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
             "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
             "run_ended": lambda event: self._hub.signals.drop(event.stream_id),
@@ -161,6 +166,11 @@ class RunKeeper:
         if turn is not None:
             turn.cancel.set()
 
+    def _configured(self, event: Event) -> None:
+        for turn in self.turns.values():
+            if turn.mission_id == event.stream_id:
+                turn.policy = event.data().get("permission_policy", turn.policy)
+
     def _answered(self, event: Event) -> None:
         if event.tool_call_id is None or (event.actor or "").startswith("agent"):
             return
@@ -201,6 +211,7 @@ class RunKeeper:
     async def _work(self, turn: Turn, mission: MissionRow) -> None:
         facts = self._kinds[mission.kind].facts(mission.state)
         turn.actor = f"agent:{facts.backend}"
+        turn.policy = turn.policy or facts.permission_policy  # a change that came meanwhile is newer than the row
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
         try:
             space = await patiently(lambda: self._spaces.directory(turn.workspace_id, facts.space_id))
@@ -216,7 +227,14 @@ class RunKeeper:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
             return
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
-            outcome = await run_turn(launch, turn.started.content, turn, cancel=turn.cancel)
+            outcome = await run_turn(
+                launch,
+                turn.started.content,
+                turn,
+                cancel=turn.cancel,
+                limits=self._limits,
+                policy=lambda: turn.policy or DEFAULT,
+            )
         await self._end(turn, outcome)
 
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
@@ -277,6 +295,7 @@ class RunKeeper:
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
         for run in lost:
             with suppress(NotFound):
+                await self._close_questions(run)
                 await self._execute(
                     run.workspace_id,
                     run.mission_id,
@@ -293,6 +312,11 @@ class RunKeeper:
             for idle in await self._runs.stranded():
                 with suppress(NotFound):
                     await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
+
+    async def _close_questions(self, run: OpenRun) -> None:
+        mission = await self._missions.get(run.workspace_id, run.mission_id)
+        after = self._kinds[run.kind].facts(mission.state).run_sequence or 0
+        await close_questions(self._missions, self._writers, run.workspace_id, run.mission_id, after=after)
 
     def _is_lost(self, run: OpenRun) -> bool:
         if run.owner is None:

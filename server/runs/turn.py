@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.policy import Policy
 from storage.writer import Writers
 from streams.errors import KeyReused, Unavailable
 from streams.event import Draft, Event, Signal
@@ -33,6 +34,7 @@ class Turn:
         self.cancel = asyncio.Event()
         self.partial = ""
         self.actor = "agent"
+        self.policy: Policy | None = None
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False

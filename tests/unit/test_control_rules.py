@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.agents.policy import POLICIES
 from server.missions import control
 from server.missions.control import (
     Cancel,
+    Configure,
     ControlRules,
     Create,
     Delete,
@@ -212,6 +214,8 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
         always(NotFound) | {"running with a queue": ["messages_removed"]},
     ),
     "rename": (Rename(title="A title"), always(["mission_title_changed"])),
+    "change the policy": (Configure(permission_policy="allow_all"), always(["mission_settings_updated"])),
+    "change nothing": (Configure(permission_policy="ask"), always([])),
     "interrupt": (
         Interrupt(reason="restarted"),
         always([]) | {"idle but active": [NEW_STATUS]},
@@ -410,6 +414,7 @@ _commands = st.one_of(
     ),
     st.builds(RemoveQueued, message_id=st.none() | _some.map(lambda n: f"m{n}")),
     st.builds(Rename, title=_texts),
+    st.builds(Configure, permission_policy=st.none() | st.sampled_from(POLICIES)),
     st.builds(Interrupt, reason=_texts),
     st.builds(Delete),
 )
@@ -422,6 +427,7 @@ _creations = st.builds(
     agent=st.none() | _texts,
     model_override=st.none() | _texts,
     parent_id=st.none() | st.just(UUID(int=9)),
+    permission_policy=st.sampled_from(POLICIES),
 )
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from acp import (
     RequestError,
@@ -20,7 +20,7 @@ from acp import (
     update_tool_call,
 )
 from acp.interfaces import Client
-from acp.schema import PermissionOption, ToolCallUpdate
+from acp.schema import PermissionOption, ToolCallUpdate, ToolKind
 
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
@@ -30,6 +30,7 @@ LISTING = "ls -la | head -n 20"
 _CHUNK = 12
 _SLOW_SECONDS = 0.25
 _MAX_PLAN = 50
+_KINDS: Mapping[str, ToolKind] = {kind: kind for kind in get_args(ToolKind)}
 _OPTIONS = (
     PermissionOption(option_id="allow", name="Allow", kind="allow_once"),
     PermissionOption(option_id="always", name="Always allow", kind="allow_always"),
@@ -152,14 +153,24 @@ class DemoTurn:
         return output, code
 
     async def _ask(self, question: str) -> None:
+        await self._permitted(question, "other")
+        await self._say("You allowed it.")
+
+    async def _permit(self, rest: str) -> None:
+        kind, _, title = rest.partition(" ")
+        if kind not in _KINDS:
+            raise RequestError.invalid_params({"details": f"permit needs a kind of tool, not {kind}"})
+        await self._permitted(title or kind, _KINDS[kind])
+
+    async def _permitted(self, title: str, kind: ToolKind) -> None:
+        """Ask whether a call of this kind may be done, which it is not."""
         call = _call_id()
         self._is_last_word_said = False
-        kind = await self._outlet.ask(ToolCallUpdate(tool_call_id=call, title=question, kind="other", status="pending"))
-        if kind is None or not kind.startswith("allow"):
+        chosen = await self._outlet.ask(ToolCallUpdate(tool_call_id=call, title=title, kind=kind, status="pending"))
+        if chosen is None or not chosen.startswith("allow"):
             await self._close(call, "failed", "Rejected")
             raise Rejected
-        await self._close(call, "completed", "Allowed")
-        await self._say("You allowed it.")
+        await self._close(call, "completed", f"Allowed ({chosen})")
 
     async def _sleep(self, seconds: str) -> None:
         try:
@@ -216,6 +227,7 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "write": DemoTurn._write,
     "run": _run_step,
     "ask": DemoTurn._ask,
+    "permit": DemoTurn._permit,
     "sleep": DemoTurn._sleep,
     "fail": DemoTurn._fail,
     "crash": DemoTurn._crash,

@@ -8,6 +8,7 @@ import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.agents import profiles
+from server.agents.policy import Policy, policy_of
 from server.body import identity, read
 from server.core import core, principal
 from server.dialects.control import wire
@@ -51,6 +52,7 @@ async def create(request: web.Request, body: wire.CreateMission, key: Key | None
         agent=body.agent,
         model_override=(body.model_override or "").strip() or None,
         config_profile=body.config_profile,
+        permission_policy=_policy(body.permission_policy) or profiles.default_policy(backend, environment),
         parent_id=body.parent_mission_id,
         by=str(who.user_id),
     )
@@ -112,6 +114,24 @@ async def set_title(request: web.Request) -> web.Response:
     body = await read(request, wire.SetTitle)
     await execute(request, identity(request), "rename", title=_title(body.title))
     return reply({"ok": True})
+
+
+def _policy(word: str | None) -> Policy | None:
+    return policy_of(word) if word is not None and word.strip() else None
+
+
+async def configure_mission(request: web.Request) -> web.Response:
+    """POST /api/control/missions/:id/settings: what its agent may do from now on, also in a turn that goes on."""
+    services = core(request)
+    body = await read(request, wire.MissionSettings)
+    outcome = await execute(
+        request,
+        identity(request),
+        "configure",
+        answer=shown(services, KIND),
+        permission_policy=_policy(body.permission_policy),
+    )
+    return raw(outcome.answer.encode())
 
 
 def _title(text: str) -> str:

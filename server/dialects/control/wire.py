@@ -25,6 +25,11 @@ class CreateMission(msgspec.Struct):
     backend: Name | None = None
     config_profile: Name | None = None
     parent_mission_id: UUID | None = None
+    permission_policy: Name | None = None
+
+
+class MissionSettings(msgspec.Struct):
+    permission_policy: Name | None = None
 
 
 class SendMessage(msgspec.Struct):
@@ -102,6 +107,7 @@ class Mission(msgspec.Struct, kw_only=True, omit_defaults=True):
     session_id: str | None = None
     terminal_reason: str | None = None
     parent_mission_id: str | None = None
+    permission_policy: str | None = None
     kind: str
     kind_status: str
 
@@ -139,6 +145,7 @@ def mission(
         session_id=facts.session_id,
         terminal_reason=facts.terminal_reason,
         parent_mission_id=str(parent_id) if parent_id else None,
+        permission_policy=facts.permission_policy,
         kind=kind,
         kind_status=status,
     )

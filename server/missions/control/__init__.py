@@ -7,6 +7,7 @@ import msgspec
 
 from server.missions.control.commands import (
     Cancel,
+    Configure,
     Create,
     Delete,
     EndRun,
@@ -29,6 +30,7 @@ __all__ = [
     "KIND",
     "LIFECYCLE",
     "Cancel",
+    "Configure",
     "ControlRules",
     "Create",
     "Delete",
@@ -59,6 +61,7 @@ class ControlRules:
         "resume": Resume,
         "remove_queued": RemoveQueued,
         "rename": Rename,
+        "configure": Configure,
         "interrupt": Interrupt,
         "delete": Delete,
     }
@@ -100,6 +103,7 @@ class ControlRules:
             terminal_reason=state.terminal_reason,
             interrupted_at=state.interrupted_at,
             is_resumable=state.is_resumable,
+            permission_policy=state.permission_policy,
             queue=tuple((message.id, message.content, message.agent) for message in state.queue),
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,

@@ -3,6 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
+from server.agents.policy import DEFAULT, Policy
 from storage.rules import Command
 
 
@@ -18,6 +19,7 @@ class Create(Command, frozen=True, kw_only=True):
     agent: str | None = None
     model_override: str | None = None
     config_profile: str | None = None
+    permission_policy: Policy = DEFAULT
     parent_id: UUID | None = None
     by: str | None = None
 
@@ -92,6 +94,13 @@ class Rename(Command, frozen=True, kw_only=True):
     """Change the title."""
 
     title: str
+    by: str | None = None
+
+
+class Configure(Command, frozen=True, kw_only=True):
+    """Change what the agent may do; None leaves a setting as it is."""
+
+    permission_policy: Policy | None = None
     by: str | None = None
 
 

@@ -3,8 +3,10 @@
 from typing import Any
 from uuid import UUID
 
+from server.agents.policy import DEFAULT
 from server.missions.control.commands import (
     Cancel,
+    Configure,
     Create,
     Delete,
     EndRun,
@@ -64,6 +66,8 @@ def _create(state: None, command: Create) -> Decision:
         for name in ("backend", "agent", "model_override", "config_profile")
         if (value := getattr(command, name)) is not None
     }
+    if command.permission_policy != DEFAULT:
+        fields["permission_policy"] = command.permission_policy
     links = {"space_id": str(command.space_id)}
     if command.parent_id is not None:
         links["parent_mission_id"] = str(command.parent_id)
@@ -182,6 +186,15 @@ def _rename(state: Mission, command: Rename) -> Decision:
     return Decision((Draft(type="mission_title_changed", content=command.title, actor=command.by),))
 
 
+def _configure(state: Mission, command: Configure) -> Decision:
+    changed = {
+        name: value
+        for name in ("permission_policy",)
+        if (value := getattr(command, name)) is not None and value != getattr(state, name)
+    }
+    return Decision((Draft(type="mission_settings_updated", metadata=changed, actor=command.by),) if changed else ())
+
+
 def _interrupt(state: Mission, command: Interrupt) -> Decision:
     if state.run is not None or state.status != "active" or state.queue:
         return Decision()
@@ -210,6 +223,7 @@ DECIDE: dict[type[Command], Any] = {
     Resume: _resume,
     RemoveQueued: _remove_queued,
     Rename: _rename,
+    Configure: _configure,
     Interrupt: _interrupt,
     Delete: _delete,
 }

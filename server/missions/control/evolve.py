@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.policy import DEFAULT
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
 
@@ -26,6 +27,7 @@ def created(event: Event) -> Mission:
         config_profile=data.get("config_profile"),
         parent_id=UUID(parent) if parent else None,
         created_by=event.actor,
+        permission_policy=data.get("permission_policy", DEFAULT),
     )
 
 
@@ -65,6 +67,10 @@ def _renamed(state: Mission, event: Event) -> dict[str, Any]:
     return {"title": event.content}
 
 
+def _configured(state: Mission, event: Event) -> dict[str, Any]:
+    return dict(event.data())
+
+
 EVOLVE = {
     "user_message": _said,
     "mission_status_changed": _moved,
@@ -72,4 +78,5 @@ EVOLVE = {
     "cancel_requested": _cancelling,
     "messages_removed": _unqueued,
     "mission_title_changed": _renamed,
+    "mission_settings_updated": _configured,
 }

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.policy import DEFAULT, Policy
 from server.missions.lifecycle import Lifecycle, every_move
 
 KIND = "control"
@@ -58,6 +59,7 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_at: datetime | None = None
     terminal_reason: str | None = None
     session_id: str | None = None
+    permission_policy: Policy = DEFAULT
 
     @property
     def is_resumable(self) -> bool:
