@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from server.agents.policy import DEFAULT, Policy
 from streams.errors import BadRequest
 
 _CODE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -18,13 +19,21 @@ _XAI = ("XAI_API_KEY",)
 _GROK_ENDPOINTS = ("GROK_XAI_API_BASE_URL", "GROK_MODELS_BASE_URL", "GROK_CLI_CHAT_PROXY_BASE_URL")
 
 
+class Mode(msgspec.Struct, frozen=True):
+    """One of a backend's own ways to work. `needs` is the least policy that lets an agent do unasked as much as it does."""
+
+    id: str
+    name: str
+    needs: Policy = DEFAULT
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One backend. `{home}`, `{base_url}` and `{model}` in a value of a variable stand for what the run has.
 
     `environment` is always given; `endpoint` on top of it when `MISSIONSTREAM_BACKEND_<NAME>_BASE_URL` names another
     model endpoint, `model` when a model is chosen. `keys` are secrets and `settings` plain variables that are handed on
-    from the server's environment when set there. `files` are written below the home. The agent counts as installed
-    when its command's first word is found.
+    from the server's environment when set there. `files` are written below the home. `modes` are the agents that a
+    mission or a message may choose. The agent counts as installed when its command's first word is found.
     """
 
     id: str
@@ -37,6 +46,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
+    modes: tuple[Mode, ...] = ()
 
 
 _OPENCODE_CONFIG: dict[str, Any] = {
@@ -102,6 +112,7 @@ PROFILES: Mapping[str, Profile] = {
             },
             endpoint={"OPENCODE_CONFIG_CONTENT": json.dumps(_OPENCODE_ENDPOINT)},
             keys=("OPENCODE_API_KEY", "OPENROUTER_API_KEY", *_ANTHROPIC[:1], *_OPENAI[:1], *_GOOGLE[:1], *_XAI),
+            modes=(Mode("build", "Build"), Mode("plan", "Plan")),
         ),
         Profile(
             id="claudecode",
@@ -120,6 +131,14 @@ PROFILES: Mapping[str, Profile] = {
             model={"ANTHROPIC_MODEL": "{model}"},
             keys=_ANTHROPIC,
             settings=("ANTHROPIC_BASE_URL",),
+            modes=(
+                Mode("default", "Default"),
+                Mode("plan", "Plan"),
+                Mode("dontAsk", "Don't ask"),
+                Mode("acceptEdits", "Accept edits", "allow_all"),
+                Mode("auto", "Auto", "allow_all"),
+                Mode("bypassPermissions", "Bypass permissions", "allow_all"),
+            ),
         ),
         Profile(
             id="codex",
@@ -136,6 +155,12 @@ PROFILES: Mapping[str, Profile] = {
             endpoint={"CODEX_CONFIG": json.dumps(_CODEX_ENDPOINT)},
             keys=_OPENAI,
             files={".codex/config.toml": _CODEX_CONFIG},
+            modes=(
+                Mode("workspace-write", "Workspace access"),
+                Mode("read-only", "Read-only"),
+                Mode("agent", "Auto review", "allow_all"),
+                Mode("agent-full-access", "Full access", "allow_all"),
+            ),
         ),
         Profile(
             id="gemini",
@@ -149,6 +174,12 @@ PROFILES: Mapping[str, Profile] = {
             keys=_GOOGLE,
             settings=("GOOGLE_GEMINI_BASE_URL",),
             files={".gemini/settings.json": _GEMINI_SETTINGS},
+            modes=(
+                Mode("default", "Default"),
+                Mode("plan", "Plan"),
+                Mode("autoEdit", "Auto edit", "allow_all"),
+                Mode("yolo", "YOLO", "allow_all"),
+            ),
         ),
         Profile(
             id="grok",

@@ -1,4 +1,4 @@
-"""The dialogue with one agent: greet, open a session, choose the model, prompt, cancel."""
+"""The dialogue with one agent: greet, open a session, choose the model and the mode, prompt, cancel."""
 
 import contextlib
 from importlib import metadata
@@ -8,6 +8,7 @@ import structlog
 from acp import PROTOCOL_VERSION
 from acp.connection import Connection
 
+from server.agents import modes
 from server.agents.content import as_list, as_object, as_text
 from server.agents.process import Launch
 from streams.errors import AgentFailed
@@ -48,6 +49,8 @@ class Conversation:
             raise AgentFailed("The agent opened no session. Update the agent or choose another backend.")
         self.session_id = session["sessionId"]
         await self._choose_model(session)
+        if self._launch.mode and (request := modes.request_for(session, self.session_id, self._launch.mode)):
+            await self._connection.send_request(*request)
 
     async def prompt(self, text: str) -> dict[str, Any]:
         """Run the turn; returns the agent's response when it says that the turn is over."""

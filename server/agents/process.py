@@ -58,6 +58,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     secrets: frozenset[str] = frozenset()
     files: Mapping[str, str] = {}
     model: str | None = None
+    mode: str | None = None
 
     @property
     def veil(self) -> Veil:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from server.agents.backends import PROFILES, Profile, profile_of
+from server.agents.modes import mode_of
 from server.agents.policy import DEFAULT, POLICIES, Policy
 from server.agents.process import Launch
 from streams.errors import BadRequest, Unavailable
@@ -79,7 +80,14 @@ def require_installed(backend: str, env: Mapping[str, str]) -> None:
 
 
 def launch_for(
-    backend: str, env: Mapping[str, str], *, run_id: str, space: Path, home: Path, model: str | None = None
+    backend: str,
+    env: Mapping[str, str],
+    *,
+    run_id: str,
+    space: Path,
+    home: Path,
+    model: str | None = None,
+    agent: str | None = None,
 ) -> Launch:
     """How to start this backend for one run. BadRequest if it or the model's name is none; Unavailable if it is not
     installed or a setting of it is missing.
@@ -104,6 +112,7 @@ def launch_for(
         secrets=frozenset(profile.keys).intersection(passed),
         files=profile.files,
         model=_asked_model(profile, env, chosen),
+        mode=mode_of(backend, agent),
     )
 
 

@@ -33,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     run_sequence: int | None = None
     """The sequence of the user_message that the running turn answers."""
     run_agent: str | None = None
+    """The agent that the running turn was begun with: the message's own, else the mission's."""
 
 
 class MissionKind(Rules, Protocol):

@@ -222,6 +222,7 @@ class RunKeeper:
                 space=space,
                 home=self._spaces.home(turn.mission_id),
                 model=facts.model_override,
+                agent=facts.run_agent,
             )
         except MissionstreamError as error:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))

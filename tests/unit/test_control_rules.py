@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.agents.modes import check
 from server.agents.policy import POLICIES
 from server.missions import control
 from server.missions.control import (
@@ -381,6 +382,7 @@ def test_the_row_and_the_facts_say_what_the_state_says() -> None:
 
 _texts = st.text(max_size=8)
 _some = st.integers(1, 4)
+_agents = st.sampled_from(["yolo", "plan", "agent-full-access", "workspace-write", "Sisyphus"])
 _reasons = st.sampled_from(sorted(control.decide.STATUS_AFTER))
 _commands = st.one_of(
     st.builds(
@@ -389,7 +391,7 @@ _commands = st.one_of(
         content=_texts,
         run_id=_some.map(a_run),
         has_slot=st.booleans(),
-        agent=st.none() | _texts,
+        agent=st.none() | _agents,
         by=st.none() | _texts,
     ),
     st.builds(StartNext, run_id=_some.map(a_run)),
@@ -414,17 +416,21 @@ _commands = st.one_of(
     ),
     st.builds(RemoveQueued, message_id=st.none() | _some.map(lambda n: f"m{n}")),
     st.builds(Rename, title=_texts),
-    st.builds(Configure, permission_policy=st.none() | st.sampled_from(POLICIES)),
+    st.builds(
+        Configure,
+        agent=st.just(msgspec.UNSET) | st.none() | _agents,
+        permission_policy=st.just(msgspec.UNSET) | st.sampled_from(POLICIES),
+    ),
     st.builds(Interrupt, reason=_texts),
     st.builds(Delete),
 )
 _creations = st.builds(
     Create,
     id=st.just(ID),
-    backend=_texts,
+    backend=st.sampled_from(["gemini", "codex", "demo", "a stranger"]),
     space_id=st.just(SPACE),
     title=st.none() | _texts,
-    agent=st.none() | _texts,
+    agent=st.none() | _agents,
     model_override=st.none() | _texts,
     parent_id=st.none() | st.just(UUID(int=9)),
     permission_policy=st.sampled_from(POLICIES),
@@ -435,7 +441,11 @@ _creations = st.builds(
 @given(_creations, st.lists(_commands, max_size=20))
 def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, commands: list[Command]) -> None:
     stream = Stream()
-    stream.execute(creation)
+    try:
+        stream.execute(creation)
+    except MissionstreamError:
+        assert stream.state is None
+        return
     for command in commands:
         before = stream.state
         try:
@@ -452,3 +462,23 @@ def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, co
         assert RULES.row(state).phase in control.LIFECYCLE.phases.values()
         assert RULES.facts(state).is_resumable == (state.status in control.state.RESUMABLE)
         assert (state.interrupted_at is not None) == (state.status == "interrupted")
+        for agent in (state.agent, state.run and state.run.agent, *(message.agent for message in state.queue)):
+            check(state.backend, agent, state.permission_policy)  # nobody works unasked beyond the policy
+
+
+def test_the_policy_is_not_lowered_under_a_turn_or_a_message_that_needs_it() -> None:
+    gemini = msgspec.structs.replace(CREATE, backend="gemini", permission_policy="allow_all")
+    yolo = msgspec.structs.replace(send(1), agent="yolo")
+    for commands in ((yolo,), (msgspec.structs.replace(yolo, has_slot=False),)):
+        stream = Stream()
+        for command in (gemini, *commands):
+            stream.execute(command)
+        with pytest.raises(Conflict, match="yolo acts without asking"):
+            stream.execute(Configure(permission_policy="ask"))
+    stream = Stream()
+    for command in (msgspec.structs.replace(gemini, agent="yolo"), send(1), Configure(agent="plan")):
+        stream.execute(command)
+    with pytest.raises(Conflict, match="yolo acts without asking"):
+        stream.execute(Configure(permission_policy="ask"))  # the turn that goes on began as yolo
+    stream.execute(ended(1, "end_turn"))
+    stream.execute(Configure(permission_policy="ask"))

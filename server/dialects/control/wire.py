@@ -29,7 +29,8 @@ class CreateMission(msgspec.Struct):
 
 
 class MissionSettings(msgspec.Struct):
-    permission_policy: Name | None = None
+    agent: Name | msgspec.UnsetType | None = msgspec.UNSET
+    permission_policy: Name | msgspec.UnsetType = msgspec.UNSET
 
 
 class SendMessage(msgspec.Struct):

@@ -3,6 +3,8 @@
 from typing import ClassVar
 from uuid import UUID
 
+from msgspec import UNSET, UnsetType
+
 from server.agents.policy import DEFAULT, Policy
 from storage.rules import Command
 
@@ -98,9 +100,11 @@ class Rename(Command, frozen=True, kw_only=True):
 
 
 class Configure(Command, frozen=True, kw_only=True):
-    """Change what the agent may do; None leaves a setting as it is."""
+    """Change who the agent is and what it may do; what is not named stays as it is."""
 
-    permission_policy: Policy | None = None
+    agent: str | UnsetType | None = UNSET
+    """None: the backend's usual one."""
+    permission_policy: Policy | UnsetType = UNSET
     by: str | None = None
 
 

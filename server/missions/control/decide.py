@@ -3,6 +3,9 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from server.agents import modes
 from server.agents.policy import DEFAULT
 from server.missions.control.commands import (
     Cancel,
@@ -61,6 +64,7 @@ def _start(state: Mission, message: Queued, run_id: UUID, by: str | None = None)
 
 
 def _create(state: None, command: Create) -> Decision:
+    modes.check(command.backend, command.agent, command.permission_policy)
     fields = {
         name: value
         for name in ("backend", "agent", "model_override", "config_profile")
@@ -77,6 +81,7 @@ def _create(state: None, command: Create) -> Decision:
 
 
 def _send(state: Mission, command: Send) -> Decision:
+    modes.check(state.backend, command.agent, state.permission_policy)
     message = Queued(command.message_id, command.content, command.agent)
     if state.run is None and not state.queue and command.has_slot:
         return Decision(_start(state, message, command.run_id, command.by))
@@ -189,9 +194,14 @@ def _rename(state: Mission, command: Rename) -> Decision:
 def _configure(state: Mission, command: Configure) -> Decision:
     changed = {
         name: value
-        for name in ("permission_policy",)
-        if (value := getattr(command, name)) is not None and value != getattr(state, name)
+        for name in ("agent", "permission_policy")
+        if (value := getattr(command, name)) is not msgspec.UNSET and value != getattr(state, name)
     }
+    policy = changed.get("permission_policy", state.permission_policy)
+    # Whoever works or waits already must be allowed what they do, too.
+    begun = (state.run.agent,) if state.run else ()
+    for agent in (changed.get("agent", state.agent), *begun, *(message.agent for message in state.queue)):
+        modes.check(state.backend, agent, policy)
     return Decision((Draft(type="mission_settings_updated", metadata=changed, actor=command.by),) if changed else ())
 
 

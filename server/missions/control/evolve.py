@@ -36,7 +36,7 @@ def _said(state: Mission, event: Event) -> dict[str, Any]:
     message_id = event.event_id or ""
     if data["queued"]:
         return {"queue": (*state.queue, Queued(message_id, event.content, data.get("agent")))}
-    run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent"))
+    run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent", state.agent))
     return {"queue": tuple(m for m in state.queue if m.id != message_id), "run": run}
 
 

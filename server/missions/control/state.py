@@ -29,7 +29,7 @@ class Queued(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """The turn that is going on; `sequence` is its user_message."""
+    """The turn that is going on; `sequence` is its user_message, `agent` the one that it was begun with."""
 
     id: UUID
     message_id: str
