@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from server.agents.budgets import use_body
 from server.agents.content import as_list, as_object, as_text, block_text, capped_raw
 from server.agents.permissions import Question, ask
 from server.agents.policy import DEFAULT, Policy
@@ -200,6 +201,7 @@ class TurnMapper:
 
     def _usage(self, fields: dict[str, Any]) -> list[Draft]:
         self.usage.take_update(fields)
+        self._signals["usage"] = use_body(self.usage.use(self.model)) | {"context": self.usage.context}
         return []
 
     def _session_info(self, fields: dict[str, Any]) -> list[Draft]:

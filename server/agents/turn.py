@@ -14,6 +14,7 @@ from acp.connection import Connection
 
 from server.agents import failures
 from server.agents.acp_transport import AgentTransport
+from server.agents.budgets import Use
 from server.agents.content import as_object, as_text
 from server.agents.conversation import Conversation
 from server.agents.mapper import TurnMapper
@@ -49,7 +50,7 @@ class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` is the assistant text since the last boundary, whole or partial; it has not been recorded. `reason` is
     end_turn, max_tokens, max_turn_requests, refusal, cancelled or failed, `success` true for end_turn alone. `error`
-    is for people and says the next step. `usage` counts tokens by snake_case names; `cost_cents` is 0 when unknown.
+    is for people and says the next step. `usage` counts tokens by the agent's names in snake_case; `use` is what counts.
     """
 
     text: str
@@ -59,7 +60,7 @@ class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     model: str | None = None
     usage: dict[str, int] = {}
-    cost_cents: int = 0
+    use: Use = Use()
 
 
 DEFAULT_LIMITS = TurnLimits()
@@ -331,7 +332,7 @@ class _Turn:
             session_id=conversation.session_id,
             model=conversation.model,
             usage=self._mapper.usage.tokens,
-            cost_cents=self._mapper.usage.cost_cents,
+            use=self._mapper.usage.use(conversation.model),
         )
 
     def _stop_reason(self, response: dict[str, Any]) -> str:

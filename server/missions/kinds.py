@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import Budget, Limit, Spent
 from server.agents.policy import Policy
 from storage.rules import Command, Rules
 from streams.errors import Conflict
@@ -27,6 +28,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_at: datetime | None = None
     is_resumable: bool = False
     permission_policy: Policy | None = None
+    budget: Budget = Budget()
+    spent: Spent = Spent()
+    reached: tuple[Limit, ...] = ()
+    """The limits of the budget that are used up."""
     queue: tuple[tuple[str, str, str | None], ...] = ()
     """Waiting messages: id, content, agent."""
     run_id: UUID | None = None

@@ -11,6 +11,7 @@ import structlog
 import uuid_utils.compat as uuids
 
 from server.agents import profiles
+from server.agents.budgets import MICROS_PER_CENT, Budget, Use
 from server.agents.policy import DEFAULT
 from server.agents.process import sweep
 from server.agents.turn import TurnLimits, TurnOutcome, run_turn
@@ -170,6 +171,8 @@ class RunKeeper:
         for turn in self.turns.values():
             if turn.mission_id == event.stream_id:
                 turn.policy = event.data().get("permission_policy", turn.policy)
+                if "budget" in event.data():
+                    turn.meter.allow(Budget(**event.data()["budget"]))
 
     def _answered(self, event: Event) -> None:
         if event.tool_call_id is None or (event.actor or "").startswith("agent"):
@@ -227,15 +230,21 @@ class RunKeeper:
         except MissionstreamError as error:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
             return
+
+        async def spend(use: Use) -> None:
+            verb, run_id = "spend", turn.run_id
+            await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
+
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
-            outcome = await run_turn(
-                launch,
-                turn.started.content,
-                turn,
-                cancel=turn.cancel,
-                limits=self._limits,
-                policy=lambda: turn.policy or DEFAULT,
-            )
+            async with turn.meter.watching(facts.budget, facts.spent, spend):
+                outcome = await run_turn(
+                    launch,
+                    turn.started.content,
+                    turn,
+                    cancel=turn.cancel,
+                    limits=self._limits,
+                    policy=lambda: turn.policy or DEFAULT,
+                )
         await self._end(turn, outcome)
 
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
@@ -251,7 +260,7 @@ class RunKeeper:
                 text=outcome.text,
                 error=outcome.error,
                 model=outcome.model,
-                cost_cents=outcome.cost_cents,
+                use=turn.meter.total(outcome.use),
                 usage=outcome.usage,
                 session_id=outcome.session_id,
                 next_run_id=None if self._is_closing else uuids.uuid7(),
@@ -267,7 +276,7 @@ class RunKeeper:
                 turn.run_id,
                 outcome=reason,
                 session_id=outcome.session_id,
-                cost_cents=outcome.cost_cents,
+                cost_cents=round(outcome.use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
             )
             if not self._is_closing:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.agents.budgets import Budget, Use
 from server.agents.modes import check
 from server.agents.policy import POLICIES
 from server.missions import control
@@ -27,6 +28,7 @@ from server.missions.control import (
     Resume,
     Send,
     SetStatus,
+    Spend,
     StartNext,
 )
 from storage.rules import Command, Decision
@@ -215,6 +217,9 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
         always(NotFound) | {"running with a queue": ["messages_removed"]},
     ),
     "rename": (Rename(title="A title"), always(["mission_title_changed"])),
+    "spend without a budget": (Spend(run_id=a_run(1), use=Use(input=10**9)), always([])),
+    "set a budget": (Configure(budget={"tokens": 10}), always(["mission_settings_updated"])),
+    "lift no budget": (Configure(budget=None), always([])),
     "change the policy": (Configure(permission_policy="allow_all"), always(["mission_settings_updated"])),
     "change nothing": (Configure(permission_policy="ask"), always([])),
     "interrupt": (
@@ -384,6 +389,15 @@ _texts = st.text(max_size=8)
 _some = st.integers(1, 4)
 _agents = st.sampled_from(["yolo", "plan", "agent-full-access", "workspace-write", "Sisyphus"])
 _reasons = st.sampled_from(sorted(control.decide.STATUS_AFTER))
+_uses = st.builds(
+    Use,
+    input=st.integers(0, 60),
+    output=st.integers(0, 60),
+    cost_micros=st.integers(0, 900_000),
+    source=st.sampled_from(["reported", "priced", "unknown"]),
+    milliseconds=st.integers(0, 90_000),
+)
+_limits = st.dictionaries(st.sampled_from(["tokens", "cost_cents", "seconds"]), st.none() | st.integers(1, 200))
 _commands = st.one_of(
     st.builds(
         Send,
@@ -404,7 +418,9 @@ _commands = st.one_of(
         summary=st.none() | _texts,
         session_id=st.none() | _texts,
         next_run_id=st.none() | _some.map(a_run),
+        use=_uses,
     ),
+    st.builds(Spend, run_id=_some.map(a_run), use=_uses),
     st.builds(Cancel, whole_mission=st.booleans()),
     st.builds(SetStatus, status=st.sampled_from([*control.LIFECYCLE.transitions, "paused", ""])),
     st.builds(
@@ -420,6 +436,7 @@ _commands = st.one_of(
         Configure,
         agent=st.just(msgspec.UNSET) | st.none() | _agents,
         permission_policy=st.just(msgspec.UNSET) | st.sampled_from(POLICIES),
+        budget=st.just(msgspec.UNSET) | st.none() | _limits,
     ),
     st.builds(Interrupt, reason=_texts),
     st.builds(Delete),
@@ -434,6 +451,7 @@ _creations = st.builds(
     model_override=st.none() | _texts,
     parent_id=st.none() | st.just(UUID(int=9)),
     permission_policy=st.sampled_from(POLICIES),
+    budget=st.builds(Budget, tokens=st.none() | st.integers(1, 200), seconds=st.none() | st.integers(1, 100)),
 )
 
 
@@ -464,21 +482,7 @@ def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, co
         assert (state.interrupted_at is not None) == (state.status == "interrupted")
         for agent in (state.agent, state.run and state.run.agent, *(message.agent for message in state.queue)):
             check(state.backend, agent, state.permission_policy)  # nobody works unasked beyond the policy
-
-
-def test_the_policy_is_not_lowered_under_a_turn_or_a_message_that_needs_it() -> None:
-    gemini = msgspec.structs.replace(CREATE, backend="gemini", permission_policy="allow_all")
-    yolo = msgspec.structs.replace(send(1), agent="yolo")
-    for commands in ((yolo,), (msgspec.structs.replace(yolo, has_slot=False),)):
-        stream = Stream()
-        for command in (gemini, *commands):
-            stream.execute(command)
-        with pytest.raises(Conflict, match="yolo acts without asking"):
-            stream.execute(Configure(permission_policy="ask"))
-    stream = Stream()
-    for command in (msgspec.structs.replace(gemini, agent="yolo"), send(1), Configure(agent="plan")):
-        stream.execute(command)
-    with pytest.raises(Conflict, match="yolo acts without asking"):
-        stream.execute(Configure(permission_policy="ask"))  # the turn that goes on began as yolo
-    stream.execute(ended(1, "end_turn"))
-    stream.execute(Configure(permission_policy="ask"))
+        assert set(state.budget.beyond(state.spent, 100)) <= set(state.reached) <= set(state.budget.limits())
+        assert len(set(state.warned)) == len(state.warned)  # each warning comes once
+        assert not (state.reached and state.queue)  # nothing waits for a budget that is used up
+        assert not state.reached or state.run is None or state.run.is_cancelling

@@ -11,7 +11,9 @@ class Step(NamedTuple):
     rest: str = ""
 
 
-VERBS = frozenset({"think", "say", "read", "write", "run", "ask", "permit", "sleep", "slow", "fail", "crash", "plan"})
+VERBS = frozenset(
+    {"think", "say", "read", "write", "run", "ask", "permit", "spend", "sleep", "slow", "fail", "crash", "plan"}
+)
 _BARE = frozenset({"slow", "crash"})
 
 

@@ -20,7 +20,7 @@ from acp import (
     update_tool_call,
 )
 from acp.interfaces import Client
-from acp.schema import PermissionOption, ToolCallUpdate, ToolKind
+from acp.schema import Cost, PermissionOption, ToolCallUpdate, ToolKind, UsageUpdate
 
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
@@ -30,6 +30,7 @@ LISTING = "ls -la | head -n 20"
 _CHUNK = 12
 _SLOW_SECONDS = 0.25
 _MAX_PLAN = 50
+_WINDOW_TOKENS = 200_000
 _KINDS: Mapping[str, ToolKind] = {kind: kind for kind in get_args(ToolKind)}
 _OPTIONS = (
     PermissionOption(option_id="allow", name="Allow", kind="allow_once"),
@@ -48,6 +49,8 @@ class Outlet:
     def __init__(self, client: Client, session_id: str, delay_seconds: float) -> None:
         self.delay_seconds = delay_seconds
         self.characters = 0
+        self.tokens = 0
+        self.cents = 0.0
         self._client = client
         self._session_id = session_id
 
@@ -162,6 +165,18 @@ class DemoTurn:
             raise RequestError.invalid_params({"details": f"permit needs a kind of tool, not {kind}"})
         await self._permitted(title or kind, _KINDS[kind])
 
+    async def _spend(self, rest: str) -> None:
+        """Report tokens, and cents where they are named, as a model would have cost them: `spend 500 2.5`."""
+        tokens, _, cents = rest.partition(" ")
+        try:
+            self._outlet.tokens += int(tokens)
+            self._outlet.cents += float(cents or 0)
+            cost = Cost(amount=self._outlet.cents / 100, currency="USD") if cents else None
+            used = UsageUpdate(session_update="usage_update", used=self._outlet.tokens, size=_WINDOW_TOKENS, cost=cost)
+        except ValueError:
+            raise RequestError.invalid_params({"details": f"spend needs tokens and cents, not {rest}"}) from None
+        await self._outlet.send(used)
+
     async def _permitted(self, title: str, kind: ToolKind) -> None:
         """Ask whether a call of this kind may be done, which it is not."""
         call = _call_id()
@@ -228,6 +243,7 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "run": _run_step,
     "ask": DemoTurn._ask,
     "permit": DemoTurn._permit,
+    "spend": DemoTurn._spend,
     "sleep": DemoTurn._sleep,
     "fail": DemoTurn._fail,
     "crash": DemoTurn._crash,

@@ -9,6 +9,7 @@ import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.agents import profiles
+from server.agents.budgets import Budget
 from server.agents.policy import policy_of
 from server.body import identity, read
 from server.core import core, principal
@@ -55,6 +56,7 @@ async def create(request: web.Request, body: wire.CreateMission, key: Key | None
         model_override=_word(body.model_override),
         config_profile=body.config_profile,
         permission_policy=policy_of(policy) if policy else profiles.default_policy(backend, environment),
+        budget=Budget(**body.budget.named()) if body.budget else Budget(),
         parent_id=body.parent_mission_id,
         by=str(who.user_id),
     )
@@ -131,6 +133,8 @@ async def configure_mission(request: web.Request) -> web.Response:
         changes["agent"] = _word(body.agent)
     if body.permission_policy is not msgspec.UNSET:
         changes["permission_policy"] = policy_of(body.permission_policy)
+    if body.budget is not msgspec.UNSET:
+        changes["budget"] = body.budget and body.budget.named()
     outcome = await execute(request, identity(request), "configure", answer=shown(services, KIND), **changes)
     return raw(outcome.answer.encode())
 

@@ -17,6 +17,7 @@ from server.missions.control.commands import (
     Resume,
     Send,
     SetStatus,
+    Spend,
     StartNext,
 )
 from server.missions.control.decide import DECIDE
@@ -42,6 +43,7 @@ __all__ = [
     "Resume",
     "Send",
     "SetStatus",
+    "Spend",
     "StartNext",
 ]
 
@@ -56,6 +58,7 @@ class ControlRules:
         "send": Send,
         "start_next": StartNext,
         "end_run": EndRun,
+        "spend": Spend,
         "cancel": Cancel,
         "set_status": SetStatus,
         "resume": Resume,
@@ -104,6 +107,9 @@ class ControlRules:
             interrupted_at=state.interrupted_at,
             is_resumable=state.is_resumable,
             permission_policy=state.permission_policy,
+            budget=state.budget,
+            spent=state.spent,
+            reached=state.reached,
             queue=tuple((message.id, message.content, message.agent) for message in state.queue),
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,

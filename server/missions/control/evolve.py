@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import Budget, Use
 from server.agents.policy import DEFAULT
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
@@ -28,6 +29,7 @@ def created(event: Event) -> Mission:
         parent_id=UUID(parent) if parent else None,
         created_by=event.actor,
         permission_policy=data.get("permission_policy", DEFAULT),
+        budget=Budget(**data.get("budget", {})),
     )
 
 
@@ -51,11 +53,14 @@ def _moved(state: Mission, event: Event) -> dict[str, Any]:
 
 
 def _run_ended(state: Mission, event: Event) -> dict[str, Any]:
-    return {"run": None, "session_id": event.data().get("session_id", state.session_id)}
+    data = event.data()
+    spent = state.spent.plus(Use(**data["use"])) if "use" in data else state.spent
+    return {"run": None, "session_id": data.get("session_id", state.session_id), "spent": spent}
 
 
 def _cancelling(state: Mission, event: Event) -> dict[str, Any]:
-    return {"run": state.run and msgspec.structs.replace(state.run, is_cancelling=True)}
+    is_over_budget = event.data().get("reason") == "budget"
+    return {"run": state.run and msgspec.structs.replace(state.run, is_cancelling=True, is_over_budget=is_over_budget)}
 
 
 def _unqueued(state: Mission, event: Event) -> dict[str, Any]:
@@ -68,7 +73,18 @@ def _renamed(state: Mission, event: Event) -> dict[str, Any]:
 
 
 def _configured(state: Mission, event: Event) -> dict[str, Any]:
-    return dict(event.data())
+    changed = dict(event.data())
+    if "budget" in changed:
+        changed |= {"budget": Budget(**changed["budget"]), "warned": (), "reached": ()}
+    return changed
+
+
+def _warned(state: Mission, event: Event) -> dict[str, Any]:
+    return {"warned": (*state.warned, event.data()["limit"])}
+
+
+def _reached(state: Mission, event: Event) -> dict[str, Any]:
+    return {"reached": (*state.reached, event.data()["limit"])}
 
 
 EVOLVE = {
@@ -79,4 +95,6 @@ EVOLVE = {
     "messages_removed": _unqueued,
     "mission_title_changed": _renamed,
     "mission_settings_updated": _configured,
+    "budget_warning": _warned,
+    "budget_reached": _reached,
 }
