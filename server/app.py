@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from server.agents.sandbox import Sandbox
+from server.agents.turn import TurnLimits
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
@@ -107,6 +108,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
                 hidden=(settings.data_dir,),
                 readable=settings.agent_readable,
             ),
+            limits=TurnLimits(question_seconds=settings.question_seconds),
         )
         runs.append(keeper)
         authenticator = Authenticator(

@@ -116,6 +116,12 @@ class Missions:
             found: UUID | None = await connection.fetchval(queries.events.question, workspace_id, tool_call_id)
         return found
 
+    async def open_questions(self, workspace_id: UUID, mission_id: UUID, *, after: int) -> list[str]:
+        """The tool call ids of the agent's questions since a sequence that nobody has answered."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.events.open_questions, workspace_id, mission_id, after)
+        return [row["tool_call_id"] for row in rows]
+
     async def _one(self, connection: asyncpg.Connection, workspace_id: UUID, mission_id: UUID) -> MissionRow:
         row = await connection.fetchrow(queries.missions.one, workspace_id, mission_id)
         if row is None:

@@ -9,12 +9,12 @@ from server.agents import failures
 
 
 class TurnLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one turn. The first-update clock covers start-up; no idle clock runs while a question is open."""
+    """The bounds of one turn. The first-update clock covers start-up; all clocks stand still while a question is open."""
 
     first_update_seconds: float = 60
     idle_seconds: float = 300
     turn_seconds: float = 3600
-    question_seconds: float = 300
+    question_seconds: float = 3600
     cancel_seconds: float = 8
     load_seconds: float = 30
     exit_seconds: float = 3
@@ -40,13 +40,16 @@ class TurnClocks:
         self._heard_at = self._now()
 
     async def run_out(self, is_waiting: Callable[[], bool]) -> str:
-        """Return what to tell people once a clock has run out; silence is fine while `is_waiting`."""
+        """Return what to tell people once a clock has run out; they all stand still while `is_waiting`."""
         limits = self._limits
+        looked_at = self._now()
         while True:
             now = self._now()
-            text, due_at = f"took longer than {limits.turn_seconds:g} s", self._started_at + limits.turn_seconds
             if is_waiting():
+                self._started_at += now - looked_at
                 self._heard_at = now
+            looked_at = now
+            text, due_at = f"took longer than {limits.turn_seconds:g} s", self._started_at + limits.turn_seconds
             silence = limits.idle_seconds if self.has_updates else limits.first_update_seconds
             if self._heard_at + silence < due_at:
                 text, due_at = f"said nothing for {silence:g} s", self._heard_at + silence

@@ -1,4 +1,4 @@
-"""The dialogue with one agent: greet, open or load a session, choose the model, prompt, cancel."""
+"""The dialogue with one agent: greet, open or load a session, choose the model and the mode, prompt, cancel."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ import structlog
 from acp import PROTOCOL_VERSION, RequestError
 from acp.connection import Connection
 
+from server.agents import modes
 from server.agents.content import as_list, as_object, as_text
 from server.agents.memory import Past
 from server.agents.process import Launch
@@ -68,6 +69,9 @@ class Conversation:
             self._summary = past.summary
         self.session_at = datetime.now(UTC)
         await self._choose_model(session)
+        assert self.session_id is not None
+        if self._launch.mode and (request := modes.request_for(session, self.session_id, self._launch.mode)):
+            await self._connection.send_request(*request)
 
     async def _loaded(self, past: Past) -> dict[str, Any] | None:
         """The mission's earlier session; None when there is none, or the agent cannot bring it back."""

@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 
+from server.agents.budgets import use_body
 from server.agents.content import as_list, as_object, as_text, block_text, capped_raw
 from server.agents.permissions import Question, ask
+from server.agents.policy import DEFAULT, Policy
 from server.agents.secrecy import Veil
 from server.agents.tools import ENDED, ToolCall
 from server.agents.usage import Usage
@@ -30,12 +32,19 @@ class TurnMapper:
 
     Text and thoughts are joined until a boundary: the other kind, another message id, a tool call, a permission
     request, or the end. The text after the last boundary is never a draft: it is `text`, the turn's answer.
-    `veil` hides secrets that came in pieces.
+    `veil` hides secrets that came in pieces; `policy` tells, whenever asked, what the agent may do unasked.
     Every `tool_call` draft is followed by exactly one `tool_result` draft with its id, at the latest by `finish`.
     """
 
-    def __init__(self, new_id: Callable[[], str], model: str | None = None, veil: Veil | None = None) -> None:
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        model: str | None = None,
+        veil: Veil | None = None,
+        policy: Callable[[], Policy] = lambda: DEFAULT,
+    ) -> None:
         self.model = model
+        self._policy = policy
         self._veil = veil or Veil()
         self.usage = Usage()
         self.fault: str | None = None
@@ -68,14 +77,14 @@ class TurnMapper:
         return [_agent_event({"kind": kind[:100] or "unknown", "raw": capped_raw(update)})]
 
     def question(self, params: Any, question_id: str) -> tuple[Question, list[Draft]]:
-        """A permission request: its question, and the drafts up to and including the question's own."""
+        """A permission request: its question, and the drafts up to and including its own."""
         fields = as_object(params)
         wanted = as_object(fields.get("toolCall"))
         drafts = self._flush()
         tool = self._sight(wanted)
         if tool:
             drafts += self._open(tool)
-        question = ask(question_id, tool, fields.get("options"))
+        question = ask(question_id, tool, fields.get("options"), self._policy())
         return question, [*drafts, question.draft]
 
     def reject(self, tool_call_id: str | None) -> None:
@@ -192,6 +201,7 @@ class TurnMapper:
 
     def _usage(self, fields: dict[str, Any]) -> list[Draft]:
         self.usage.take_update(fields)
+        self._signals["usage"] = use_body(self.usage.use(self.model)) | {"context": self.usage.context}
         return []
 
     def _session_info(self, fields: dict[str, Any]) -> list[Draft]:

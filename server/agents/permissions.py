@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from server.agents.content import as_list, as_object, as_text, json_text
+from server.agents.policy import DEFAULT, Policy, Reason, allowed, option_kinds
 from server.agents.tools import ToolCall
 from streams.event import Draft
 
@@ -34,28 +35,45 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """An open permission request: `id` is the tool call that asks it."""
+    """A permission request: `id` is the tool call that asks people, unless the policy has `granted` an option already.
+
+    `draft` is what the log shows of it: the tool call that asks, or the event that tells of the grant.
+    """
 
     id: str
     options: tuple[Option, ...]
     draft: Draft
     tool_call_id: str | None
+    granted: Option | None = None
 
     def closing(self, status: str, result: str) -> Draft:
         """The `tool_result` for a question that nobody answered; loses to an answer that came first."""
-        return Draft(
-            type="tool_result",
-            content=json_text(result, 4096)[0],
-            metadata={"status": status, "exit_code": None, "truncated": False},
-            tool_call_id=self.id,
-            tool_name=TOOL_NAME,
-            dedupe_key=f"answer:{self.id}",
-        )
+        return closing(self.id, status, result)
 
 
-def ask(question_id: str, tool: ToolCall | None, options: Any) -> Question:
-    """The question for a permission request with these (raw) options about this tool call."""
+def closing(question_id: str, status: str, result: str) -> Draft:
+    """The `tool_result` for a question that nobody answered, by the question's id."""
+    return Draft(
+        type="tool_result",
+        content=json_text(result, 4096)[0],
+        metadata={"status": status, "exit_code": None, "truncated": False},
+        tool_call_id=question_id,
+        tool_name=TOOL_NAME,
+        dedupe_key=f"answer:{question_id}",
+    )
+
+
+def ask(question_id: str, tool: ToolCall | None, options: Any, policy: Policy = DEFAULT) -> Question:
+    """The question for a permission request with these (raw) options about this tool call.
+
+    The policy grants it where it allows the call and the agent offers an option of a fitting kind.
+    """
     choices = _options(options)
+    known = tool or ToolCall(id="")
+    reason = allowed(policy, known)
+    granted = _of_kinds(choices, option_kinds(policy, reason)) if reason else None
+    if reason and granted:
+        return Question(question_id, choices, _grant(known, policy, reason, granted), known.id or None, granted)
     subject = tool.title or tool.subject if tool else "the next step"
     asked = {
         "question": subject if subject.endswith("?") else f"Allow: {subject}?",
@@ -73,6 +91,19 @@ def ask(question_id: str, tool: ToolCall | None, options: Any) -> Question:
         tool_name=TOOL_NAME,
     )
     return Question(question_id, choices, draft, tool_call_id)
+
+
+def _grant(tool: ToolCall, policy: Policy, reason: Reason, option: Option) -> Draft:
+    metadata = {
+        "kind": "permission",
+        "tool_call_id": tool.id or None,
+        "tool_name": tool.tool_name,
+        "tool_kind": tool.kind,
+        "option": option.kind,
+        "allowed_by": reason,
+        "policy": policy,
+    }
+    return Draft(type="agent_event", metadata=metadata)
 
 
 def _options(raw: Any) -> tuple[Option, ...]:

@@ -39,6 +39,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     sandbox: Sandbox = Sandbox()
     loading: Loading = Loading()
+    mode: str | None = None
 
     @property
     def veil(self) -> Veil:

@@ -39,7 +39,10 @@ class OpenQuestions:
         return len(self._tasks)
 
     def ask(self, question: Question, reply: Reply) -> None:
-        """Wait for the answer to a question that has been recorded, and pass it on."""
+        """Wait for the answer to a question that has been recorded, and pass it on; at once where it is granted."""
+        if question.granted is not None:
+            _resolve(reply, permissions.outcome(question.granted))
+            return
         if self._halted.is_set():
             self._call_off(question, reply)
             return

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,14 @@ import structlog
 from acp import RequestError
 
 from server.agents import failures
+from server.agents.budgets import Use
 from server.agents.clocks import DEFAULT_LIMITS, TurnClocks, TurnLimits
 from server.agents.content import as_text
 from server.agents.conversation import Conversation
 from server.agents.mapper import TurnMapper
 from server.agents.memory import Past
 from server.agents.permissions import Question
+from server.agents.policy import DEFAULT, Policy
 from server.agents.process import Launch
 from server.agents.questions import OpenQuestions, Reply
 from server.agents.session import Session
@@ -35,7 +37,7 @@ class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` is the assistant text since the last boundary, whole or partial; it has not been recorded. `reason` is
     end_turn, max_tokens, max_turn_requests, refusal, cancelled or failed, `success` true for end_turn alone. `error`
-    is for people and says the next step. `usage` counts tokens by snake_case names; `cost_cents` is 0 when unknown.
+    is for people and says the next step. `usage` counts tokens by the agent's names in snake_case; `use` is what counts.
     """
 
     text: str
@@ -46,7 +48,7 @@ class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
     session_at: datetime | None = None
     model: str | None = None
     usage: dict[str, int] = {}
-    cost_cents: int = 0
+    use: Use = Use()
 
 
 NO_PAST = Past()
@@ -60,19 +62,21 @@ async def run_turn(
     cancel: asyncio.Event,
     limits: TurnLimits = DEFAULT_LIMITS,
     past: Past = NO_PAST,
+    policy: Callable[[], Policy] = lambda: DEFAULT,
 ) -> TurnOutcome:
     """Run one turn and leave no process behind. Raises only what the sink raises, never for what an agent does.
 
     The agent is given its memory of the mission: the session that `past` names, or else its summary.
 
     Setting `cancel` ends the turn by ACP's cancel sequence; what was said so far is kept. When the calling task is
-    cancelled, the agent is ended too, before CancelledError goes on.
+    cancelled, the agent is ended too, before CancelledError goes on. `policy` tells what the agent may do unasked; it
+    is looked at for each request, so that it may change during the turn.
     """
     started = time.monotonic()
-    turn = _Turn(launch, sink, cancel, limits)
+    turn = _Turn(launch, sink, cancel, limits, policy)
     outcome = await turn.run(prompt, past)
     if turn.is_stillborn:  # the session that it loaded was its end: go on without
-        outcome = await _Turn(launch, sink, cancel, limits).run(prompt, Past(summary=past.summary))
+        outcome = await _Turn(launch, sink, cancel, limits, policy).run(prompt, Past(summary=past.summary))
     log.info(
         "agent turn ended",
         run_id=launch.run_id,
@@ -105,12 +109,14 @@ class _Ended(msgspec.Struct, frozen=True):
 
 
 class _Turn:
-    def __init__(self, launch: Launch, sink: Sink, cancel: asyncio.Event, limits: TurnLimits) -> None:
+    def __init__(
+        self, launch: Launch, sink: Sink, cancel: asyncio.Event, limits: TurnLimits, policy: Callable[[], Policy]
+    ) -> None:
         self._launch = launch
         self._sink = sink
         self._cancel = cancel
         self._limits = limits
-        self._mapper = TurnMapper(lambda: str(uuid.uuid4()), veil=launch.veil)
+        self._mapper = TurnMapper(lambda: str(uuid.uuid4()), veil=launch.veil, policy=policy)
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._questions = OpenQuestions(
             sink, limits.question_seconds, record=self._queue.put_nowait, reject=self._rejected
@@ -264,7 +270,7 @@ class _Turn:
             session_at=conversation.session_at,
             model=conversation.model,
             usage=self._mapper.usage.tokens,
-            cost_cents=self._mapper.usage.cost_cents,
+            use=self._mapper.usage.use(conversation.model),
         )
 
     def _stop_reason(self, response: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from server.agents.budgets import Use, billed, counted
 from server.agents.content import as_count, as_object, as_text
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
@@ -32,10 +33,13 @@ class Usage:
         places = (response.get("usage"), meta.get("usage"), as_object(meta.get("quota")).get("token_count"))
         self.tokens = next(filter(None, (_tokens(as_object(place)) for place in places)), self.tokens)
 
-    @property
-    def cost_cents(self) -> int:
-        """The cost in US cents, rounded; 0 when unknown or in another currency."""
-        return round(self.cost * 100) if self.cost is not None and self.currency == "USD" else 0
+    def use(self, model: str | None) -> Use:
+        """What is known to be used so far, with its cost; a cost in another currency than dollars is not known.
+
+        Until the tokens are reported, those in the context window are the least that was used.
+        """
+        reported = self.cost if self.currency == "USD" else None
+        return billed(counted(self.tokens, at_least=self.context.get("used", 0)), model, reported)
 
     def metadata(self) -> dict[str, Any] | None:
         """The body of the usage event, or None when nothing was reported."""

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import Budget, Limit, Spent
+from server.agents.policy import Policy
 from storage.rules import Command, Rules
 from streams.errors import Conflict
 
@@ -25,12 +27,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     terminal_reason: str | None = None
     interrupted_at: datetime | None = None
     is_resumable: bool = False
+    permission_policy: Policy | None = None
+    budget: Budget = Budget()
+    spent: Spent = Spent()
+    reached: tuple[Limit, ...] = ()
+    """The limits of the budget that are used up."""
     queue: tuple[tuple[str, str, str | None], ...] = ()
     """Waiting messages: id, content, agent."""
     run_id: UUID | None = None
     run_sequence: int | None = None
     """The sequence of the user_message that the running turn answers."""
     run_agent: str | None = None
+    """The agent that the running turn was begun with: the message's own, else the mission's."""
 
 
 class MissionKind(Rules, Protocol):

@@ -11,11 +11,14 @@ import structlog
 import uuid_utils.compat as uuids
 
 from server.agents import profiles
+from server.agents.budgets import MICROS_PER_CENT, Budget, Use
 from server.agents.memory import CONVERSATION, Past, summary_of
+from server.agents.policy import DEFAULT
 from server.agents.sandbox import Sandbox
 from server.agents.survivors import sweep
-from server.agents.turn import TurnOutcome, run_turn
+from server.agents.turn import TurnLimits, TurnOutcome, run_turn
 from server.missions.kinds import MissionKind, command
+from server.runs.closing import close_questions
 from server.runs.owner import is_dead, this_process
 from server.runs.turn import Turn, patiently
 from server.spaces import Spaces
@@ -51,6 +54,7 @@ class RunKeeper:
         environment: Mapping[str, str],
         max_parallel: int,
         sandbox: Sandbox,
+        limits: TurnLimits,
     ) -> None:
         self.max_parallel = max_parallel
         self.turns: dict[UUID, Turn] = {}
@@ -63,6 +67,7 @@ class RunKeeper:
         self._spaces = spaces
         self._environment = environment
         self._sandbox = sandbox
+        self._limits = limits
         self._owner = this_process()
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
@@ -71,6 +76,7 @@ class RunKeeper:
             "user_message": self._said,
             "cancel_requested": self._cancelled,
             "tool_result": self._answered,
+            "mission_settings_updated": self._configured,
             "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
             "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
             "run_ended": lambda event: self._hub.signals.drop(event.stream_id),
@@ -173,6 +179,13 @@ class RunKeeper:
         if turn is not None:
             turn.cancel.set()
 
+    def _configured(self, event: Event) -> None:
+        for turn in self.turns.values():
+            if turn.mission_id == event.stream_id:
+                turn.policy = event.data().get("permission_policy", turn.policy)
+                if "budget" in event.data():
+                    turn.meter.allow(Budget(**event.data()["budget"]))
+
     def _answered(self, event: Event) -> None:
         if event.tool_call_id is None or (event.actor or "").startswith("agent"):
             return
@@ -215,6 +228,7 @@ class RunKeeper:
     async def _work(self, turn: Turn, mission: MissionRow) -> None:
         facts = self._kinds[mission.kind].facts(mission.state)
         turn.actor = f"agent:{facts.backend}"
+        turn.policy = turn.policy or facts.permission_policy  # a change that came meanwhile is newer than the row
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
         try:
             space = await patiently(lambda: self._spaces.directory(turn.workspace_id, facts.space_id))
@@ -226,13 +240,28 @@ class RunKeeper:
                 home=self._spaces.home(turn.mission_id),
                 model=facts.model_override,
                 sandbox=self._sandbox,
+                agent=facts.run_agent,
             )
         except MissionstreamError as error:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
             return
+
+        async def spend(use: Use) -> None:
+            verb, run_id = "spend", turn.run_id
+            await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
+
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             past = await patiently(lambda: self._past(turn, facts.backend))
-            outcome = await run_turn(launch, turn.started.content, turn, cancel=turn.cancel, past=past)
+            async with turn.meter.watching(facts.budget, facts.spent, spend):
+                outcome = await run_turn(
+                    launch,
+                    turn.started.content,
+                    turn,
+                    cancel=turn.cancel,
+                    limits=self._limits,
+                    past=past,
+                    policy=lambda: turn.policy or DEFAULT,
+                )
         await self._end(turn, outcome)
 
     async def _past(self, turn: Turn, backend: str) -> Past:
@@ -256,7 +285,7 @@ class RunKeeper:
                 text=outcome.text,
                 error=outcome.error,
                 model=outcome.model,
-                cost_cents=outcome.cost_cents,
+                use=turn.meter.total(outcome.use),
                 usage=outcome.usage,
                 session_id=outcome.session_id,
                 next_run_id=None if self._is_closing else uuids.uuid7(),
@@ -271,7 +300,7 @@ class RunKeeper:
                 turn.workspace_id,
                 turn.run_id,
                 outcome=reason,
-                cost_cents=outcome.cost_cents,
+                cost_cents=round(outcome.use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
             )
             if not self._is_closing:
@@ -304,6 +333,7 @@ class RunKeeper:
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
         for run in lost:
             with suppress(NotFound):
+                await self._close_questions(run)
                 await self._execute(
                     run.workspace_id,
                     run.mission_id,
@@ -320,6 +350,11 @@ class RunKeeper:
             for idle in await self._runs.stranded():
                 with suppress(NotFound):
                     await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
+
+    async def _close_questions(self, run: OpenRun) -> None:
+        mission = await self._missions.get(run.workspace_id, run.mission_id)
+        after = self._kinds[run.kind].facts(mission.state).run_sequence or 0
+        await close_questions(self._missions, self._writers, run.workspace_id, run.mission_id, after=after)
 
     def _is_lost(self, run: OpenRun) -> bool:
         if run.owner is None:

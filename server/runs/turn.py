@@ -8,7 +8,10 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import use_of
+from server.agents.policy import Policy
 from server.agents.sandbox import Kind
+from server.runs.metering import Meter
 from storage.writer import Writers
 from streams.errors import KeyReused, Unavailable
 from streams.event import Draft, Event, Signal
@@ -35,6 +38,8 @@ class Turn:
         self.cancel = asyncio.Event()
         self.partial = ""
         self.actor = "agent"
+        self.policy: Policy | None = None
+        self.meter = Meter()
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False
@@ -64,6 +69,8 @@ class Turn:
     def signal(self, type: str, body: dict[str, Any]) -> None:
         if type == "text_delta":
             self.partial = body["content"]
+        elif type == "usage":
+            self.meter.take(use_of(body))
         self._hub.signal(
             Signal(
                 workspace_id=self.workspace_id,

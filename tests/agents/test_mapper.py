@@ -250,7 +250,7 @@ def test_usage_is_one_event_at_the_end():
             "cost": {"amount": 0.0249, "currency": "USD"},
         }
     ]
-    assert one.usage.cost_cents == 2
+    assert (one.usage.use(None).cost_micros, one.usage.use(None).tokens) == (24_900, 9)
 
 
 @pytest.mark.parametrize(

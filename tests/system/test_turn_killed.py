@@ -84,6 +84,29 @@ async def test_turns_that_a_kill_cut_off_are_interrupted_and_their_queues_go_on(
     assert await node.findings() == []
 
 
+async def test_a_question_that_a_kill_left_open_is_closed_and_its_mission_can_be_resumed(node: Node) -> None:
+    async with node.http() as http:
+        mission_id = await _mission(http, "ask May I go on?")
+        await until(lambda: _has(http, mission_id, "tool_call"))
+        await node.killed_and_started()
+
+        await _status(http, mission_id, "interrupted")
+        events = await _events(http, mission_id)
+        kinds = [event["event_type"] for event in events if event["event_type"].startswith("tool_")]
+        assert kinds == ["tool_call", "tool_call", "tool_result"]
+        question, result = (event for event in events if event["tool_name"] == "AskUserQuestion")
+        assert result["tool_call_id"] == question["tool_call_id"]
+        assert "restarted while this question was open" in result["content"]
+        assert result["metadata"]["status"] == "cancelled"
+        answer = {"tool_call_id": question["tool_call_id"], "name": "AskUserQuestion", "result": "allow"}
+        async with http.post("/api/control/tool_result", json=answer) as reply:
+            assert await reply.json() == {"ok": True, "delivered": False}
+        async with http.post(f"/api/control/missions/{mission_id}/resume") as reply:
+            assert reply.status == 200, await reply.text()
+        await _status(http, mission_id, "completed")
+    assert await node.findings() == []
+
+
 def _runs(node: Node) -> set[str]:
     """The runs of this server that have a living process: an agent, or something that it started."""
     found = [process.environment for process in marked_processes("MISSIONSTREAM_RUN_ID=")]

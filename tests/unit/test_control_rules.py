@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.agents.budgets import Budget, Use
+from server.agents.modes import check
+from server.agents.policy import POLICIES
 from server.missions import control
 from server.missions.control import (
     Cancel,
+    Configure,
     ControlRules,
     Create,
     Delete,
@@ -24,6 +28,7 @@ from server.missions.control import (
     Resume,
     Send,
     SetStatus,
+    Spend,
     StartNext,
 )
 from storage.rules import Command, Decision
@@ -212,6 +217,11 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
         always(NotFound) | {"running with a queue": ["messages_removed"]},
     ),
     "rename": (Rename(title="A title"), always(["mission_title_changed"])),
+    "spend without a budget": (Spend(run_id=a_run(1), use=Use(input=10**9)), always([])),
+    "set a budget": (Configure(budget={"tokens": 10}), always(["mission_settings_updated"])),
+    "lift no budget": (Configure(budget=None), always([])),
+    "change the policy": (Configure(permission_policy="allow_all"), always(["mission_settings_updated"])),
+    "change nothing": (Configure(permission_policy="ask"), always([])),
     "interrupt": (
         Interrupt(reason="restarted"),
         always([]) | {"idle but active": [NEW_STATUS]},
@@ -377,7 +387,17 @@ def test_the_row_and_the_facts_say_what_the_state_says() -> None:
 
 _texts = st.text(max_size=8)
 _some = st.integers(1, 4)
+_agents = st.sampled_from(["yolo", "plan", "agent-full-access", "workspace-write", "Sisyphus"])
 _reasons = st.sampled_from(sorted(control.decide.STATUS_AFTER))
+_uses = st.builds(
+    Use,
+    input=st.integers(0, 60),
+    output=st.integers(0, 60),
+    cost_micros=st.integers(0, 900_000),
+    source=st.sampled_from(["reported", "priced", "unknown"]),
+    milliseconds=st.integers(0, 90_000),
+)
+_limits = st.dictionaries(st.sampled_from(["tokens", "cost_cents", "seconds"]), st.none() | st.integers(1, 200))
 _commands = st.one_of(
     st.builds(
         Send,
@@ -385,7 +405,7 @@ _commands = st.one_of(
         content=_texts,
         run_id=_some.map(a_run),
         has_slot=st.booleans(),
-        agent=st.none() | _texts,
+        agent=st.none() | _agents,
         by=st.none() | _texts,
     ),
     st.builds(StartNext, run_id=_some.map(a_run)),
@@ -398,7 +418,9 @@ _commands = st.one_of(
         summary=st.none() | _texts,
         session_id=st.none() | _texts,
         next_run_id=st.none() | _some.map(a_run),
+        use=_uses,
     ),
+    st.builds(Spend, run_id=_some.map(a_run), use=_uses),
     st.builds(Cancel, whole_mission=st.booleans()),
     st.builds(SetStatus, status=st.sampled_from([*control.LIFECYCLE.transitions, "paused", ""])),
     st.builds(
@@ -410,18 +432,26 @@ _commands = st.one_of(
     ),
     st.builds(RemoveQueued, message_id=st.none() | _some.map(lambda n: f"m{n}")),
     st.builds(Rename, title=_texts),
+    st.builds(
+        Configure,
+        agent=st.just(msgspec.UNSET) | st.none() | _agents,
+        permission_policy=st.just(msgspec.UNSET) | st.sampled_from(POLICIES),
+        budget=st.just(msgspec.UNSET) | st.none() | _limits,
+    ),
     st.builds(Interrupt, reason=_texts),
     st.builds(Delete),
 )
 _creations = st.builds(
     Create,
     id=st.just(ID),
-    backend=_texts,
+    backend=st.sampled_from(["gemini", "codex", "demo", "a stranger"]),
     space_id=st.just(SPACE),
     title=st.none() | _texts,
-    agent=st.none() | _texts,
+    agent=st.none() | _agents,
     model_override=st.none() | _texts,
     parent_id=st.none() | st.just(UUID(int=9)),
+    permission_policy=st.sampled_from(POLICIES),
+    budget=st.builds(Budget, tokens=st.none() | st.integers(1, 200), seconds=st.none() | st.integers(1, 100)),
 )
 
 
@@ -429,7 +459,11 @@ _creations = st.builds(
 @given(_creations, st.lists(_commands, max_size=20))
 def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, commands: list[Command]) -> None:
     stream = Stream()
-    stream.execute(creation)
+    try:
+        stream.execute(creation)
+    except MissionstreamError:
+        assert stream.state is None
+        return
     for command in commands:
         before = stream.state
         try:
@@ -446,3 +480,9 @@ def test_folding_the_events_of_any_commands_gives_the_state(creation: Create, co
         assert RULES.row(state).phase in control.LIFECYCLE.phases.values()
         assert RULES.facts(state).is_resumable == (state.status in control.state.RESUMABLE)
         assert (state.interrupted_at is not None) == (state.status == "interrupted")
+        for agent in (state.agent, state.run and state.run.agent, *(message.agent for message in state.queue)):
+            check(state.backend, agent, state.permission_policy)  # nobody works unasked beyond the policy
+        assert set(state.budget.beyond(state.spent, 100)) <= set(state.reached) <= set(state.budget.limits())
+        assert len(set(state.warned)) == len(state.warned)  # each warning comes once
+        assert not (state.reached and state.queue)  # nothing waits for a budget that is used up
+        assert not state.reached or state.run is None or state.run.is_cancelling

@@ -91,7 +91,7 @@ class DemoAgent:
             turn.result()
         return PromptResponse(
             stop_reason="cancelled" if was_cancelled or turn.cancelled() else "end_turn",
-            usage=_usage(len(message), outlet.characters),
+            usage=_usage(len(message), outlet.characters, outlet.tokens),
         )
 
     async def cancel(self, session_id: str, **kwargs: Any) -> None:
@@ -107,6 +107,6 @@ def _directory(cwd: str) -> Path:
     return path.resolve()
 
 
-def _usage(heard: int, said: int) -> Usage:
-    read, written = -(-heard // _CHARACTERS_PER_TOKEN), -(-said // _CHARACTERS_PER_TOKEN)
+def _usage(heard: int, said: int, spent: int) -> Usage:
+    read, written = spent + -(-heard // _CHARACTERS_PER_TOKEN), -(-said // _CHARACTERS_PER_TOKEN)
     return Usage(input_tokens=read, output_tokens=written, total_tokens=read + written)

@@ -11,7 +11,12 @@ class Step(NamedTuple):
     rest: str = ""
 
 
-VERBS = frozenset({"think", "say", "read", "write", "run", "ask", "sleep", "slow", "fail", "crash", "plan", "recall"})
+VERBS = frozenset(
+    {
+        "think", "say", "read", "write", "run", "ask", "permit", "spend", "sleep", "slow", "fail", "crash", "plan",
+        "recall",
+    }
+)  # fmt: skip
 _BARE = frozenset({"slow", "crash", "recall"})
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from acp import (
     RequestError,
@@ -20,7 +20,7 @@ from acp import (
     update_tool_call,
 )
 from acp.interfaces import Client
-from acp.schema import PermissionOption, ToolCallUpdate
+from acp.schema import Cost, PermissionOption, ToolCallUpdate, ToolKind, UsageUpdate
 
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
@@ -31,6 +31,8 @@ LISTING = "ls -la | head -n 20"
 _CHUNK = 12
 _SLOW_SECONDS = 0.25
 _MAX_PLAN = 50
+_WINDOW_TOKENS = 200_000
+_KINDS: Mapping[str, ToolKind] = {kind: kind for kind in get_args(ToolKind)}
 _OPTIONS = (
     PermissionOption(option_id="allow", name="Allow", kind="allow_once"),
     PermissionOption(option_id="always", name="Always allow", kind="allow_always"),
@@ -49,6 +51,8 @@ class Outlet:
         self.delay_seconds = delay_seconds
         self.characters = 0
         self.said = ""
+        self.tokens = 0
+        self.cents = 0.0
         self._client = client
         self._session_id = session_id
 
@@ -156,14 +160,36 @@ class DemoTurn:
         return output, code
 
     async def _ask(self, question: str) -> None:
+        await self._permitted(question, "other")
+        await self._say("You allowed it.")
+
+    async def _permit(self, rest: str) -> None:
+        kind, _, title = rest.partition(" ")
+        if kind not in _KINDS:
+            raise RequestError.invalid_params({"details": f"permit needs a kind of tool, not {kind}"})
+        await self._permitted(title or kind, _KINDS[kind])
+
+    async def _spend(self, rest: str) -> None:
+        """Report tokens, and cents where they are named, as a model would have cost them: `spend 500 2.5`."""
+        tokens, _, cents = rest.partition(" ")
+        try:
+            self._outlet.tokens += int(tokens)
+            self._outlet.cents += float(cents or 0)
+            cost = Cost(amount=self._outlet.cents / 100, currency="USD") if cents else None
+            used = UsageUpdate(session_update="usage_update", used=self._outlet.tokens, size=_WINDOW_TOKENS, cost=cost)
+        except ValueError:
+            raise RequestError.invalid_params({"details": f"spend needs tokens and cents, not {rest}"}) from None
+        await self._outlet.send(used)
+
+    async def _permitted(self, title: str, kind: ToolKind) -> None:
+        """Ask whether a call of this kind may be done, which it is not."""
         call = _call_id()
         self._is_last_word_said = False
-        kind = await self._outlet.ask(ToolCallUpdate(tool_call_id=call, title=question, kind="other", status="pending"))
-        if kind is None or not kind.startswith("allow"):
+        chosen = await self._outlet.ask(ToolCallUpdate(tool_call_id=call, title=title, kind=kind, status="pending"))
+        if chosen is None or not chosen.startswith("allow"):
             await self._close(call, "failed", "Rejected")
             raise Rejected
-        await self._close(call, "completed", "Allowed")
-        await self._say("You allowed it.")
+        await self._close(call, "completed", f"Allowed ({chosen})")
 
     async def _sleep(self, seconds: str) -> None:
         try:
@@ -223,6 +249,8 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "write": DemoTurn._write,
     "run": _run_step,
     "ask": DemoTurn._ask,
+    "permit": DemoTurn._permit,
+    "spend": DemoTurn._spend,
     "sleep": DemoTurn._sleep,
     "fail": DemoTurn._fail,
     "crash": DemoTurn._crash,

@@ -12,7 +12,7 @@ from server.dialects.control.keys import key_of
 from server.missions.kinds import command
 from storage.rules import Key, Outcome
 
-_MEANT = ("status", "title", "content", "message_id", "whole_mission")
+_MEANT = ("status", "title", "content", "message_id", "whole_mission", "agent", "permission_policy", "budget")
 """The fields of a command that its sender chose; an idempotency key stands for these."""
 
 

@@ -48,7 +48,7 @@ async def _send(
             key=key,
             message_id=message_id,
             content=content,
-            agent=body.agent,
+            agent=(body.agent or "").strip() or None,
             run_id=uuids.uuid7(),
             has_slot=has_slot,
             must_start=must_start,

@@ -1,6 +1,7 @@
 """Control's writes to missions: make, open, move, rename, resume, cancel, delete."""
 
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -8,6 +9,8 @@ import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.agents import profiles
+from server.agents.budgets import Budget
+from server.agents.policy import policy_of
 from server.body import identity, read
 from server.core import core, principal
 from server.dialects.control import wire
@@ -42,15 +45,18 @@ async def create(request: web.Request, body: wire.CreateMission, key: Key | None
     space_id = body.workspace_id or NO_SPACE
     if space_id != NO_SPACE:
         await services.spaces.directory(who.workspace_id, space_id)
+    policy = _word(body.permission_policy)
     mission_id = uuids.uuid7()
     wish = Create(
         id=mission_id,
         backend=backend,
         space_id=space_id,
         title=_title(body.title) if body.title and body.title.strip() else None,
-        agent=body.agent,
-        model_override=(body.model_override or "").strip() or None,
+        agent=_word(body.agent),
+        model_override=_word(body.model_override),
         config_profile=body.config_profile,
+        permission_policy=policy_of(policy) if policy else profiles.default_policy(backend, environment),
+        budget=Budget(**body.budget.named()) if body.budget else Budget(),
         parent_id=body.parent_mission_id,
         by=str(who.user_id),
     )
@@ -112,6 +118,25 @@ async def set_title(request: web.Request) -> web.Response:
     body = await read(request, wire.SetTitle)
     await execute(request, identity(request), "rename", title=_title(body.title))
     return reply({"ok": True})
+
+
+def _word(text: str | None) -> str | None:
+    return (text or "").strip() or None
+
+
+async def configure_mission(request: web.Request) -> web.Response:
+    """POST /api/control/missions/:id/settings: what its agent may do from now on, also in a turn that goes on."""
+    services = core(request)
+    body = await read(request, wire.MissionSettings)
+    changes: dict[str, Any] = {}
+    if body.agent is not msgspec.UNSET:
+        changes["agent"] = _word(body.agent)
+    if body.permission_policy is not msgspec.UNSET:
+        changes["permission_policy"] = policy_of(body.permission_policy)
+    if body.budget is not msgspec.UNSET:
+        changes["budget"] = body.budget and body.budget.named()
+    outcome = await execute(request, identity(request), "configure", answer=shown(services, KIND), **changes)
+    return raw(outcome.answer.encode())
 
 
 def _title(text: str) -> str:

@@ -238,8 +238,8 @@ def _node(services: Core, row: MissionRow, children: list[dict[str, Any]]) -> di
         "name": facts.agent or facts.backend,
         "description": row.title or "",
         "status": _NODE_STATUS[row.phase],
-        "budget_allocated": 0,
-        "budget_spent": 0,
+        "budget_allocated": facts.budget.cost_cents or 0,
+        "budget_spent": round(facts.spent.cost_cents),
         "selected_model": facts.model_override,
         "children": children,
     }

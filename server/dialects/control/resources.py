@@ -1,11 +1,14 @@
 """What control's clients need beside missions: health, login, spaces, backends."""
 
+import asyncio
 from importlib.metadata import version
 from typing import Any
 
 from aiohttp import web
 
 from server.agents import profiles
+from server.agents.installed import installed
+from server.agents.modes import choices
 from server.body import read
 from server.core import core, principal
 from server.dialects.control import wire
@@ -78,21 +81,25 @@ async def get_backend(request: web.Request) -> web.Response:
 
 
 async def backend_agents(request: web.Request) -> web.Response:
-    """GET /api/backends/:id/agents: the backend's own agents; each has its default one."""
-    profile = _profile(request)
-    return reply([{"id": "default", "name": profile.name}])
+    """GET /api/backends/:id/agents: what `agent` may be for this backend, its usual one first."""
+    return reply(choices(_profile(request).id))
 
 
 async def backend_config(request: web.Request) -> web.Response:
-    """GET /api/backends/:id/config: whether it is installed; no secrets."""
-    profile = _profile(request)
-    is_installed = profiles.is_installed(profile.id, core(request).environment)
+    """GET /api/backends/:id/config: whether it is installed and has a key; never the key."""
+    profile, environment = _profile(request), core(request).environment
+    found = await asyncio.to_thread(installed, profile.id, environment)
     body: dict[str, Any] = {
         "id": profile.id,
         "name": profile.name,
         "enabled": True,
         "settings": {},
-        "cli_available": is_installed,
+        "cli_available": found.program is not None,
+        "version": found.version,
+        "key_names": found.keys,
+        "key_present": found.has_key,
+        "install": profile.install,
+        "permission_policy": profiles.default_policy(profile.id, environment),
     }
     return reply(body)
 

@@ -26,6 +26,7 @@ ROUTES = (
     Route("POST", MISSIONS + "/{id}/cancel", missions.cancel_mission, "missions:create"),
     Route("POST", MISSIONS + "/{id}/status", missions.set_status, "missions:create"),
     Route("POST", MISSIONS + "/{id}/title", missions.set_title, "missions:create"),
+    Route("POST", MISSIONS + "/{id}/settings", missions.configure_mission, "missions:create"),
     Route("POST", MISSIONS + "/{id}/resume", missions.resume_mission, "missions:create"),
     Route("POST", MISSIONS + "/{id}/parallel", messages.run_parallel, "missions:create"),
     Route("GET", MISSIONS + "/{id}/tree", reading.tree, "missions:view"),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import usage_body
 from server.missions.kinds import NO_SPACE, Facts
 from server.timeline import StoredEvent
 from storage.missions import MissionRow
@@ -25,6 +26,30 @@ class CreateMission(msgspec.Struct):
     backend: Name | None = None
     config_profile: Name | None = None
     parent_mission_id: UUID | None = None
+    permission_policy: Name | None = None
+    budget: "Limits | None" = None
+
+
+Amount = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+
+
+class Limits(msgspec.Struct):
+    """A budget: what is not named stays as it is, null lifts a limit."""
+
+    tokens: Amount | msgspec.UnsetType | None = msgspec.UNSET
+    cost_cents: Amount | msgspec.UnsetType | None = msgspec.UNSET
+    seconds: Amount | msgspec.UnsetType | None = msgspec.UNSET
+
+    def named(self) -> dict[str, int | None]:
+        """The limits that the body names."""
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in values if value is not msgspec.UNSET}
+
+
+class MissionSettings(msgspec.Struct):
+    agent: Name | msgspec.UnsetType | None = msgspec.UNSET
+    permission_policy: Name | msgspec.UnsetType = msgspec.UNSET
+    budget: Limits | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class SendMessage(msgspec.Struct):
@@ -102,6 +127,9 @@ class Mission(msgspec.Struct, kw_only=True, omit_defaults=True):
     session_id: str | None = None
     terminal_reason: str | None = None
     parent_mission_id: str | None = None
+    permission_policy: str | None = None
+    usage: dict[str, Any]
+    budget: dict[str, Any] | None = None
     kind: str
     kind_status: str
 
@@ -139,6 +167,9 @@ def mission(
         session_id=facts.session_id,
         terminal_reason=facts.terminal_reason,
         parent_mission_id=str(parent_id) if parent_id else None,
+        permission_policy=facts.permission_policy,
+        usage=usage_body(facts.spent),
+        budget=limits | {"reached": facts.reached} if (limits := facts.budget.limits()) else None,
         kind=kind,
         kind_status=status,
     )

@@ -7,6 +7,7 @@ import msgspec
 
 from server.missions.control.commands import (
     Cancel,
+    Configure,
     Create,
     Delete,
     EndRun,
@@ -16,6 +17,7 @@ from server.missions.control.commands import (
     Resume,
     Send,
     SetStatus,
+    Spend,
     StartNext,
 )
 from server.missions.control.decide import DECIDE
@@ -29,6 +31,7 @@ __all__ = [
     "KIND",
     "LIFECYCLE",
     "Cancel",
+    "Configure",
     "ControlRules",
     "Create",
     "Delete",
@@ -40,6 +43,7 @@ __all__ = [
     "Resume",
     "Send",
     "SetStatus",
+    "Spend",
     "StartNext",
 ]
 
@@ -54,11 +58,13 @@ class ControlRules:
         "send": Send,
         "start_next": StartNext,
         "end_run": EndRun,
+        "spend": Spend,
         "cancel": Cancel,
         "set_status": SetStatus,
         "resume": Resume,
         "remove_queued": RemoveQueued,
         "rename": Rename,
+        "configure": Configure,
         "interrupt": Interrupt,
         "delete": Delete,
     }
@@ -100,6 +106,10 @@ class ControlRules:
             terminal_reason=state.terminal_reason,
             interrupted_at=state.interrupted_at,
             is_resumable=state.is_resumable,
+            permission_policy=state.permission_policy,
+            budget=state.budget,
+            spent=state.spent,
+            reached=state.reached,
             queue=tuple((message.id, message.content, message.agent) for message in state.queue),
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,

@@ -3,6 +3,10 @@
 from typing import ClassVar
 from uuid import UUID
 
+from msgspec import UNSET, UnsetType
+
+from server.agents.budgets import Budget, Use
+from server.agents.policy import DEFAULT, Policy
 from storage.rules import Command
 
 
@@ -18,6 +22,8 @@ class Create(Command, frozen=True, kw_only=True):
     agent: str | None = None
     model_override: str | None = None
     config_profile: str | None = None
+    permission_policy: Policy = DEFAULT
+    budget: Budget = Budget()
     parent_id: UUID | None = None
     by: str | None = None
 
@@ -50,11 +56,19 @@ class EndRun(Command, frozen=True, kw_only=True):
     error: str | None = None
     summary: str | None = None
     model: str | None = None
-    cost_cents: int = 0
+    use: Use = Use()
     usage: dict[str, int] = {}
+    """The tokens by the agent's own names; `use` is what counts."""
     session_id: str | None = None
     next_run_id: UUID | None = None
     by: str | None = None
+
+
+class Spend(Command, frozen=True, kw_only=True):
+    """Say what the running turn has used so far, so that its budget can warn, or stop it."""
+
+    run_id: UUID
+    use: Use
 
 
 class Cancel(Command, frozen=True, kw_only=True):
@@ -92,6 +106,17 @@ class Rename(Command, frozen=True, kw_only=True):
     """Change the title."""
 
     title: str
+    by: str | None = None
+
+
+class Configure(Command, frozen=True, kw_only=True):
+    """Change who the agent is and what it may do; what is not named stays as it is."""
+
+    agent: str | UnsetType | None = UNSET
+    """None: the backend's usual one."""
+    permission_policy: Policy | UnsetType = UNSET
+    budget: dict[str, int | None] | UnsetType | None = UNSET
+    """New limits by their names; a limit that is None is lifted, and None lifts all."""
     by: str | None = None
 
 

@@ -3,8 +3,14 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from server.agents import modes
+from server.agents.budgets import MICROS_PER_CENT, Budget
+from server.agents.policy import DEFAULT
 from server.missions.control.commands import (
     Cancel,
+    Configure,
     Create,
     Delete,
     EndRun,
@@ -14,8 +20,10 @@ from server.missions.control.commands import (
     Resume,
     Send,
     SetStatus,
+    Spend,
     StartNext,
 )
+from server.missions.control.limits import crossed, reached_in, refuse_if_spent, used_up
 from server.missions.control.state import KIND, LIFECYCLE, MAX_QUEUE, MAX_QUEUED_CHARACTERS, Mission, Queued
 from storage.rules import Command, Decision
 from streams.errors import Conflict, MoveRefused, NotFound, TooMany
@@ -59,11 +67,16 @@ def _start(state: Mission, message: Queued, run_id: UUID, by: str | None = None)
 
 
 def _create(state: None, command: Create) -> Decision:
+    modes.check(command.backend, command.agent, command.permission_policy)
     fields = {
         name: value
         for name in ("backend", "agent", "model_override", "config_profile")
         if (value := getattr(command, name)) is not None
     }
+    if command.permission_policy != DEFAULT:
+        fields["permission_policy"] = command.permission_policy
+    if limits := command.budget.limits():
+        fields["budget"] = limits
     links = {"space_id": str(command.space_id)}
     if command.parent_id is not None:
         links["parent_mission_id"] = str(command.parent_id)
@@ -73,6 +86,8 @@ def _create(state: None, command: Create) -> Decision:
 
 
 def _send(state: Mission, command: Send) -> Decision:
+    modes.check(state.backend, command.agent, state.permission_policy)
+    refuse_if_spent(state)
     message = Queued(command.message_id, command.content, command.agent)
     if state.run is None and not state.queue and command.has_slot:
         return Decision(_start(state, message, command.run_id, command.by))
@@ -95,13 +110,18 @@ def _end_run(state: Mission, command: EndRun) -> Decision:
         return Decision()
     is_success = STATUS_AFTER[command.reason] == "completed"
     drafts: list[Draft] = []
+    spent = state.spent.plus(command.use)
+    crossings = crossed(state.budget, spent, warned=state.warned, reached=state.reached)
+    reached = (*state.reached, *reached_in(crossings))
+    is_stopped = state.run.is_over_budget and command.reason == "cancelled"
     text = command.text or ("Cancelled" if command.reason == "cancelled" else "")
-    if command.error is not None:
-        drafts.append(Draft(type="error", content=command.error, metadata={"resumable": True}))
+    error = used_up(state.id, state.budget, spent, reached) if is_stopped and reached else command.error
+    if error is not None:
+        drafts.append(Draft(type="error", content=error, metadata={"resumable": True}))
     if text:
         metadata: dict[str, Any] = {
             "success": is_success,
-            "cost_cents": command.cost_cents,
+            "cost_cents": round(command.use.cost_micros / MICROS_PER_CENT),
             "model": command.model,
             "run_id": str(command.run_id),
         }
@@ -116,23 +136,51 @@ def _end_run(state: Mission, command: EndRun) -> Decision:
                 actor=command.by,
             )
         )
-    ended: dict[str, Any] = {"run_id": str(command.run_id), "reason": command.reason, "usage": command.usage}
+    ended: dict[str, Any] = {
+        "run_id": str(command.run_id),
+        "reason": command.reason,
+        "usage": command.usage,
+        "use": msgspec.to_builtins(command.use),
+    }
     if command.session_id is not None:
         ended["session_id"] = command.session_id
     drafts.append(Draft(type="run_ended", metadata=ended))
+    drafts += crossings
     if not state.title and text and (title := _title(text)):
         drafts.append(Draft(type="mission_title_changed", content=title))
-    if state.queue and command.next_run_id is not None and command.reason not in STOPS_THE_QUEUE:
+    if state.queue and reached:
+        drafts.append(_removed(state.queue, None))
+    if state.queue and not reached and command.next_run_id is not None and command.reason not in STOPS_THE_QUEUE:
         drafts.append(_message(state.queue[0], by=None, run_id=command.next_run_id))
     elif state.status == "active":
         status = STATUS_AFTER[command.reason]
-        drafts.append(_status(status, summary=command.summary or "", reason=command.reason))
+        reason = "budget" if is_stopped else command.reason
+        drafts.append(_status(status, summary=command.summary or "", reason=reason))
     return Decision(tuple(drafts))
 
 
 def _title(text: str) -> str:
     lines = (line.strip().lstrip("#").strip() for line in text.splitlines())
     return next((line[:100] for line in lines if len(line) > 3), "")
+
+
+def _spend(state: Mission, command: Spend) -> Decision:
+    if state.run is None or state.run.id != command.run_id or state.run.is_cancelling:
+        return Decision()
+    spent = state.spent.plus(command.use)
+    return Decision(tuple(_limited(state, crossed(state.budget, spent, warned=state.warned, reached=state.reached))))
+
+
+def _limited(state: Mission, crossings: list[Draft]) -> list[Draft]:
+    """The events of a budget, and what follows when it is used up: nothing runs on, and nothing waits."""
+    drafts = list(crossings)
+    if reached_in(crossings):
+        if state.queue:
+            drafts.append(_removed(state.queue, None))
+        if state.run is not None and not state.run.is_cancelling:
+            metadata = {"run_id": str(state.run.id), "reason": "budget"}
+            drafts.append(Draft(type="cancel_requested", metadata=metadata))
+    return drafts
 
 
 def _cancel(state: Mission, command: Cancel) -> Decision:
@@ -159,6 +207,7 @@ def _set_status(state: Mission, command: SetStatus) -> Decision:
 
 
 def _resume(state: Mission, command: Resume) -> Decision:
+    refuse_if_spent(state)
     if not state.is_resumable:
         raise MoveRefused(f"Mission {state.id} is {state.status}; only an interrupted or failed mission can be resumed")
     if command.content is None:
@@ -180,6 +229,33 @@ def _rename(state: Mission, command: Rename) -> Decision:
     if command.title == state.title:
         return Decision()
     return Decision((Draft(type="mission_title_changed", content=command.title, actor=command.by),))
+
+
+def _configure(state: Mission, command: Configure) -> Decision:
+    changed = {
+        name: value
+        for name in ("agent", "permission_policy")
+        if (value := getattr(command, name)) is not msgspec.UNSET and value != getattr(state, name)
+    }
+    policy = changed.get("permission_policy", state.permission_policy)
+    # Whoever works or waits already must be allowed what they do, too.
+    begun = (state.run.agent,) if state.run else ()
+    for agent in (changed.get("agent", state.agent), *begun, *(message.agent for message in state.queue)):
+        modes.check(state.backend, agent, policy)
+    drafts: list[Draft] = []
+    budget = _budget(state.budget, command)
+    if budget != state.budget:
+        changed["budget"] = budget.limits()
+        drafts = _limited(state, crossed(budget, state.spent, warned=(), reached=()))
+    if not changed:
+        return Decision()
+    return Decision((Draft(type="mission_settings_updated", metadata=changed, actor=command.by), *drafts))
+
+
+def _budget(before: Budget, command: Configure) -> Budget:
+    if isinstance(command.budget, msgspec.UnsetType):
+        return before
+    return Budget() if command.budget is None else msgspec.structs.replace(before, **command.budget)
 
 
 def _interrupt(state: Mission, command: Interrupt) -> Decision:
@@ -205,11 +281,13 @@ DECIDE: dict[type[Command], Any] = {
     Send: _send,
     StartNext: _start_next,
     EndRun: _end_run,
+    Spend: _spend,
     Cancel: _cancel,
     SetStatus: _set_status,
     Resume: _resume,
     RemoveQueued: _remove_queued,
     Rename: _rename,
+    Configure: _configure,
     Interrupt: _interrupt,
     Delete: _delete,
 }

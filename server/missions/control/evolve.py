@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import Budget, Use
+from server.agents.policy import DEFAULT
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
 
@@ -26,6 +28,8 @@ def created(event: Event) -> Mission:
         config_profile=data.get("config_profile"),
         parent_id=UUID(parent) if parent else None,
         created_by=event.actor,
+        permission_policy=data.get("permission_policy", DEFAULT),
+        budget=Budget(**data.get("budget", {})),
     )
 
 
@@ -34,7 +38,7 @@ def _said(state: Mission, event: Event) -> dict[str, Any]:
     message_id = event.event_id or ""
     if data["queued"]:
         return {"queue": (*state.queue, Queued(message_id, event.content, data.get("agent")))}
-    run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent"))
+    run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent", state.agent))
     return {"queue": tuple(m for m in state.queue if m.id != message_id), "run": run}
 
 
@@ -49,11 +53,14 @@ def _moved(state: Mission, event: Event) -> dict[str, Any]:
 
 
 def _run_ended(state: Mission, event: Event) -> dict[str, Any]:
-    return {"run": None, "session_id": event.data().get("session_id", state.session_id)}
+    data = event.data()
+    spent = state.spent.plus(Use(**data["use"])) if "use" in data else state.spent
+    return {"run": None, "session_id": data.get("session_id", state.session_id), "spent": spent}
 
 
 def _cancelling(state: Mission, event: Event) -> dict[str, Any]:
-    return {"run": state.run and msgspec.structs.replace(state.run, is_cancelling=True)}
+    is_over_budget = event.data().get("reason") == "budget"
+    return {"run": state.run and msgspec.structs.replace(state.run, is_cancelling=True, is_over_budget=is_over_budget)}
 
 
 def _unqueued(state: Mission, event: Event) -> dict[str, Any]:
@@ -65,6 +72,21 @@ def _renamed(state: Mission, event: Event) -> dict[str, Any]:
     return {"title": event.content}
 
 
+def _configured(state: Mission, event: Event) -> dict[str, Any]:
+    changed = dict(event.data())
+    if "budget" in changed:
+        changed |= {"budget": Budget(**changed["budget"]), "warned": (), "reached": ()}
+    return changed
+
+
+def _warned(state: Mission, event: Event) -> dict[str, Any]:
+    return {"warned": (*state.warned, event.data()["limit"])}
+
+
+def _reached(state: Mission, event: Event) -> dict[str, Any]:
+    return {"reached": (*state.reached, event.data()["limit"])}
+
+
 EVOLVE = {
     "user_message": _said,
     "mission_status_changed": _moved,
@@ -72,4 +94,7 @@ EVOLVE = {
     "cancel_requested": _cancelling,
     "messages_removed": _unqueued,
     "mission_title_changed": _renamed,
+    "mission_settings_updated": _configured,
+    "budget_warning": _warned,
+    "budget_reached": _reached,
 }

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import Budget, Limit, Spent
+from server.agents.policy import DEFAULT, Policy
 from server.missions.lifecycle import Lifecycle, every_move
 
 KIND = "control"
@@ -28,7 +30,7 @@ class Queued(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """The turn that is going on; `sequence` is its user_message."""
+    """The turn that is going on; `sequence` is its user_message, `agent` the one that it was begun with."""
 
     id: UUID
     message_id: str
@@ -36,6 +38,7 @@ class Run(msgspec.Struct, frozen=True):
     started_at: datetime
     agent: str | None = None
     is_cancelling: bool = False
+    is_over_budget: bool = False
 
 
 class Mission(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,13 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_at: datetime | None = None
     terminal_reason: str | None = None
     session_id: str | None = None
+    permission_policy: Policy = DEFAULT
+    budget: Budget = Budget()
+    spent: Spent = Spent()
+    """The sum of the turns that have ended."""
+    warned: tuple[Limit, ...] = ()
+    reached: tuple[Limit, ...] = ()
+    """Limits of the budget that are used up: nothing runs or waits until they are raised."""
 
     @property
     def is_resumable(self) -> bool:

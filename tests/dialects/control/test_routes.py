@@ -27,6 +27,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/message": {"content": "say hi"},
     "/status": {"status": "pending"},
     "/title": {"title": "renamed"},
+    "/settings": {"permission_policy": "allow_reads"},
     "/parallel": {"content": "say hi"},
     "/events": {"events": [{"event_id": "probe", "event_type": "x_probe"}]},
     "/tool_result": {"tool_call_id": "nobody", "name": "question"},
