@@ -76,6 +76,12 @@ class Missions:
         async with self._database.reading() as connection:
             return [row["id"] for row in await connection.fetch(queries.missions.untitled, workspace_id)]
 
+    async def children_of(self, workspace_id: UUID, parents: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+        """How many child missions each has, and how many of them completed; those without any are left out."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.missions.children_counted, workspace_id, list(parents))
+        return {row["parent_id"]: (row["total"], row["completed"]) for row in rows}
+
     async def snapshot(
         self, workspace_id: UUID, mission_id: UUID, *, types: Sequence[str], conversation: int, limit: int
     ) -> Snapshot:

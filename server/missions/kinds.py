@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.missions.tasks import Progress, Task
 from storage.rules import Command, Rules
 from streams.errors import Conflict
 
@@ -31,6 +32,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     run_sequence: int | None = None
     """The sequence of the user_message that the running turn answers."""
     run_agent: str | None = None
+    tasks: tuple[Task, ...] = ()
+    progress: Progress | None = None
+    """As last reported; None when nobody has."""
 
 
 class MissionKind(Rules, Protocol):

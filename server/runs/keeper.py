@@ -66,6 +66,7 @@ class RunKeeper:
             "tool_result": self._answered,
             "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
             "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
+            "progress": lambda event: self._hub.signals.drop(event.stream_id, "progress"),
             "run_ended": lambda event: self._hub.signals.drop(event.stream_id),
         }
 

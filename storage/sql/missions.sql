@@ -35,6 +35,11 @@ SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.pa
  WHERE m.workspace_id = $1 AND m.parent_id = $2 AND m.deleted_at IS NULL
  ORDER BY m.created_at, m.id LIMIT $3;
 
+-- name: children_counted
+-- The number of child missions of missions ($2 of workspace $1), and of those that completed; only of missions with any.
+SELECT parent_id, count(*) AS total, count(*) FILTER (WHERE phase = 'completed') AS completed
+  FROM missions WHERE workspace_id = $1 AND parent_id = ANY($2::uuid[]) AND deleted_at IS NULL GROUP BY parent_id;
+
 -- name: untitled
 -- Missions of a workspace ($1) that were never used: no title, no run, no message ever.
 SELECT m.id FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id

@@ -36,3 +36,8 @@ SELECT workspace_id, id AS mission_id, kind FROM missions
 -- Missions that say active though no turn goes on and nothing waits.
 SELECT workspace_id, id AS mission_id, kind FROM missions
  WHERE phase = 'active' AND run_id IS NULL AND queued = 0 AND deleted_at IS NULL;
+
+-- name: backend_of
+-- The backend of a run ($3) that is going on in a mission ($2 of workspace $1); nothing once it is over.
+SELECT r.backend FROM missions AS m JOIN runs AS r ON r.workspace_id = m.workspace_id AND r.id = m.run_id
+ WHERE m.workspace_id = $1 AND m.id = $2 AND m.run_id = $3 AND m.deleted_at IS NULL;

@@ -1,7 +1,8 @@
 """Control's reads: lists, one mission, pages of events, snapshots, what runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from server.core import Core, core, principal
 from server.cursors import after_sequence, sequence_of
 from server.dialects.control import wire
 from server.dialects.control.answers import reply, reply_list
+from server.dialects.control.subtasks import Children, Subtasks, subtasks
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
 from server.missions.kinds import Facts
 from server.timeline import signal_body, stored_event
@@ -115,6 +117,7 @@ async def snapshot(request: web.Request) -> web.Response:
     )
     row, head = taken.mission, taken.head
     signals = services.hub.signals.of(row.id)
+    children = await services.missions.children_of(who.workspace_id, [row.id]) if taken.children else {}
     history = [event for event in taken.events if event.type in CONVERSATION][-HISTORY:]
     counts = {name: count for name, count in row.counts.items() if name in VIEWS["history"]}
     body = wire.Snapshot(
@@ -127,7 +130,7 @@ async def snapshot(request: web.Request) -> web.Response:
         latest_sequence=row.head,
         cursor=str(Cursor(head.epoch, head.head)),
         child_missions=[wire.mission_of(child, facts_of(services, child)) for child in taken.children],
-        running=_running(services, row),
+        running=_running(services, row, children),
         signals=[signal_body(signal) for signal in signals],
     )
     return reply(body, headers={"X-Epoch": head.epoch, "X-Max-Sequence": str(row.head)})
@@ -184,19 +187,20 @@ def channel_of(request: web.Request) -> Channel:
 
 async def list_running(request: web.Request) -> web.Response:
     """GET /api/control/running: missions with a turn going on or messages waiting."""
-    services = core(request)
-    rows = await services.missions.busy(principal(request).workspace_id)
-    return reply([info for row in rows if (info := _running(services, row)) is not None])
+    services, workspace_id = core(request), principal(request).workspace_id
+    rows = await services.missions.busy(workspace_id)
+    children = await services.missions.children_of(workspace_id, [row.id for row in rows]) if rows else {}
+    return reply([info for row in rows if (info := _running(services, row, children)) is not None])
 
 
-def _running(services: Core, row: MissionRow) -> wire.Running | None:
+def _running(services: Core, row: MissionRow, children: Mapping[UUID, tuple[int, int]]) -> wire.Running | None:
     if row.run_id is None and not row.queued:
         return None
     signals = services.hub.signals
     state = "queued" if row.run_id is None else signals.body(row.id, "status").get("state", "running")
-    return wire.running(
-        row, state, signals.body(row.id, "mission_activity").get("label"), signals.body(row.id, "progress")
-    )
+    parts = _subtasks(services, row, children)
+    label = signals.body(row.id, "mission_activity").get("label")
+    return wire.running(row, state, label or parts.current, parts)
 
 
 async def list_queue(request: web.Request) -> web.Response:
@@ -247,18 +251,27 @@ def _node(services: Core, row: MissionRow, children: list[dict[str, Any]]) -> di
 
 
 async def progress(request: web.Request) -> web.Response:
-    """GET /api/control/progress: the subtasks of the current mission, as its agent last reported them."""
+    """GET /api/control/progress: the subtasks of the current mission."""
     services, who = core(request), principal(request)
     mission_id = await services.missions.current(who.workspace_id, who.user_id)
-    body = services.hub.signals.body(mission_id, "progress") if mission_id else {}
+    found = Subtasks()
+    if mission_id is not None:
+        with suppress(NotFound):
+            row = await services.missions.get(who.workspace_id, mission_id)
+            found = _subtasks(services, row, await services.missions.children_of(who.workspace_id, [row.id]))
     return reply(
         {
-            "total_subtasks": body.get("total_subtasks", 0),
-            "completed_subtasks": body.get("completed_subtasks", 0),
-            "current_subtask": body.get("current_subtask"),
-            "current_depth": body.get("depth", 0),
+            "total_subtasks": found.total,
+            "completed_subtasks": found.completed,
+            "current_subtask": found.current,
+            "current_depth": found.depth,
         }
     )
+
+
+def _subtasks(services: Core, row: MissionRow, children: Mapping[UUID, tuple[int, int]]) -> Subtasks:
+    plan = services.hub.signals.body(row.id, "progress")
+    return subtasks(facts_of(services, row), plan, Children(*children.get(row.id, (0, 0))))
 
 
 async def parallel_config(request: web.Request) -> web.Response:

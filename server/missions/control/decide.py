@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from server.missions.control import tasks
 from server.missions.control.commands import (
     Cancel,
     Create,
@@ -212,4 +213,5 @@ DECIDE: dict[type[Command], Any] = {
     Rename: _rename,
     Interrupt: _interrupt,
     Delete: _delete,
+    **tasks.DECIDE,
 }

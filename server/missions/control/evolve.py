@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.missions.control import tasks
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
 
@@ -72,4 +73,5 @@ EVOLVE = {
     "cancel_requested": _cancelling,
     "messages_removed": _unqueued,
     "mission_title_changed": _renamed,
+    **tasks.EVOLVE,
 }

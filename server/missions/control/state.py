@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from server.missions.lifecycle import Lifecycle, every_move
+from server.missions.tasks import Progress, Task
 
 KIND = "control"
 MAX_QUEUE = 100
@@ -58,6 +59,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_at: datetime | None = None
     terminal_reason: str | None = None
     session_id: str | None = None
+    tasks: tuple[Task, ...] = ()
+    progress: Progress | None = None
 
     @property
     def is_resumable(self) -> bool:
