@@ -135,7 +135,7 @@ _ANYWHERE = {
 }
 """Where words of the lifecycle tables may stand besides, and why."""
 _IN_PLACES = {
-    "server/dialects/control/reading.py": ("_NODE_STATUS", "the wire's own words for nodes of the tree, by phase"),
+    "server/dialects/control/trees.py": ("_NODE_STATUS", "the wire's own words for nodes of the tree, by phase"),
 }
 """Tables of a wire's own words, by their module-level name."""
 

@@ -14,6 +14,7 @@ from server.cursors import after_sequence, sequence_of
 from server.dialects.control import wire
 from server.dialects.control.answers import reply, reply_list
 from server.dialects.control.subtasks import Children, Subtasks, subtasks
+from server.dialects.control.trees import read_tree
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
 from server.missions.kinds import Facts
 from server.timeline import signal_body, stored_event
@@ -217,37 +218,9 @@ async def list_queue(request: web.Request) -> web.Response:
 
 
 async def tree(request: web.Request) -> web.Response:
-    """GET /api/control/missions/:id/tree: the mission, its turn and its children as a tree of agents."""
+    """GET /api/control/missions/:id/tree: the mission, its tasks and its child missions as a tree of agents."""
     services, who = core(request), principal(request)
-    taken = await services.missions.snapshot(
-        who.workspace_id, identity(request), types=("mission_created",), conversation=0, limit=1
-    )
-    return reply(_node(services, taken.mission, [_node(services, child, []) for child in taken.children]))
-
-
-_NODE_STATUS = {
-    "pending": "pending",
-    "active": "running",
-    "completed": "completed",
-    "failed": "failed",
-    "interrupted": "failed",
-}
-
-
-def _node(services: Core, row: MissionRow, children: list[dict[str, Any]]) -> dict[str, Any]:
-    facts = facts_of(services, row)
-    return {
-        "id": str(row.id),
-        "type": "Root" if children or row.parent_id is None else "Subagent",
-        "node_type": "Root" if children or row.parent_id is None else "Subagent",
-        "name": facts.agent or facts.backend,
-        "description": row.title or "",
-        "status": _NODE_STATUS[row.phase],
-        "budget_allocated": 0,
-        "budget_spent": 0,
-        "selected_model": facts.model_override,
-        "children": children,
-    }
+    return reply(await read_tree(services.missions, services.kinds, who.workspace_id, identity(request)))
 
 
 async def progress(request: web.Request) -> web.Response:
