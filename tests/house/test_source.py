@@ -14,7 +14,7 @@ from server.missions.known import kinds
 from server.missions.lifecycle import PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("server", "storage", "streams", "clients/python/missionstream_client")
+PACKAGES = ("server", "storage", "streams", "clients/python/missionstream_client", "clients/mcp/missionstream_mcp")
 HARD_CAP, SOFT_CAP = 500, 300
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
@@ -183,7 +183,16 @@ def test_the_imports_keep_to_their_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CHANGELOG.md", "LICENSE", "clients/python/README.md", "clients/python/LICENSE"]
+    "name",
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "clients/python/README.md",
+        "clients/python/LICENSE",
+        "clients/mcp/README.md",
+        "clients/mcp/LICENSE",
+    ],
 )
 def test_the_paper_is_there(name: str) -> None:
     text = (ROOT / name).read_text()
