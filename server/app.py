@@ -19,6 +19,7 @@ from server.core import CORE, Core
 from server.dialects.control.errors import ControlFace
 from server.dialects.control.framework import framework_answer
 from server.dialects.control.routes import ROUTES as CONTROL
+from server.dialects.control.trees import TreeTeller
 from server.missions.known import kinds
 from server.openings import Openings
 from server.operations.drain import Drain
@@ -81,16 +82,19 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         metrics = Metrics()
         source = Log(database)
         hub = Hub(source, gap_seconds=settings.flush_gap_ms / 1_000, heartbeat_seconds=settings.heartbeat_seconds)
+        missions = Missions(database, known)
+        trees = TreeTeller(missions, known, hub)
+        stack.push_async_callback(trees.close)
         runs: list[RunKeeper] = []
 
         def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
             for keeper in runs:
                 keeper.notice(events)
             hub.publish(workspace_id, events)
+            trees.notice(workspace_id, events)
 
         writers = Writers(database, known, publish, on_batch=metrics.batch)
         stack.push_async_callback(writers.close)
-        missions = Missions(database, known)
         spaces = Spaces(database, settings.data_dir, settings.space_roots)
         keeper = RunKeeper(
             runs=Runs(database),

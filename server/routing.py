@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 import structlog
 from aiohttp import web
 
+from server.body import identity
 from server.core import PRINCIPAL, core
-from streams.errors import BadRequest, MissionstreamError, TooLarge
+from streams.errors import BadRequest, Forbidden, MissionstreamError, NotFound, TooLarge
 
 PUBLIC = "public"
 SIGNED_IN = "signed-in"
@@ -18,12 +20,17 @@ log = structlog.get_logger()
 
 
 class Route(NamedTuple):
-    """One row of a dialect's URL table. `permission` is PUBLIC, SIGNED_IN or a permission's name."""
+    """One row of a dialect's URL table. `permission` is PUBLIC, SIGNED_IN or a permission's name.
+
+    Agents hold no permission. They may use a route only where `is_for_agents` says so, and only on their own mission:
+    its `{id}` is that mission's, or its handler sees to it.
+    """
 
     method: str
     path: str
     handler: Handler
     permission: str
+    is_for_agents: bool = False
 
 
 class Face(Protocol):
@@ -49,13 +56,23 @@ async def _tell_epoch(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["X-Epoch"] = (await core(request).hub.follower(who.workspace_id)).epoch
 
 
+def _admit_agent(route: Route, request: web.Request, mission_id: UUID) -> None:
+    """Forbidden off the routes of agents; any other mission than its own is not found, like one that does not exist."""
+    if not route.is_for_agents:
+        raise Forbidden("An agent may not do this: its token is for its own mission's events, progress and tasks.")
+    if "id" in request.match_info and (asked := identity(request)) != mission_id:
+        raise NotFound(f"Mission {asked} not found")
+
+
 def _guarded(route: Route, face: Face) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         try:
             if route.permission != PUBLIC:
                 who = await core(request).authenticator.authenticate(request)
                 request[PRINCIPAL] = who
-                if route.permission != SIGNED_IN:
+                if who.mission_id is not None:
+                    _admit_agent(route, request, who.mission_id)
+                elif route.permission != SIGNED_IN:
                     who.require(route.permission)
             response = await route.handler(request)
             if route.method == "GET":

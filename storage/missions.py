@@ -49,6 +49,14 @@ class Snapshot(NamedTuple):
     head: Head
 
 
+class Family(NamedTuple):
+    """A mission and those below it, level by level; `is_cut` says that there are more or deeper ones."""
+
+    root: MissionRow
+    descendants: list[MissionRow]
+    is_cut: bool
+
+
 class Missions:
     """Missions of all kinds, as last committed. Deleted ones are nowhere to be seen."""
 
@@ -75,6 +83,33 @@ class Missions:
         """Missions without a title that never got a message."""
         async with self._database.reading() as connection:
             return [row["id"] for row in await connection.fetch(queries.missions.untitled, workspace_id)]
+
+    async def children_of(self, workspace_id: UUID, parents: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+        """How many child missions each has, and how many of them completed; those without any are left out."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.missions.children_counted, workspace_id, list(parents))
+        return {row["parent_id"]: (row["total"], row["done"]) for row in rows}
+
+    async def family(self, workspace_id: UUID, mission_id: UUID, *, levels: int, limit: int) -> Family:
+        """One consistent reading of a mission and of at most `limit` others, down to `levels` below it."""
+        async with self._database.snapshot() as connection:
+            root = await self._one(connection, workspace_id, mission_id)
+            found: list[MissionRow] = []
+            parents = [root.id]
+            for _ in range(levels):
+                rows = await connection.fetch(queries.missions.level, workspace_id, parents, limit + 1 - len(found))
+                found += [self._row(row) for row in rows]
+                if not rows or len(found) > limit:
+                    return Family(root, found[:limit], len(found) > limit)
+                parents = [row["id"] for row in rows]
+            deeper = await connection.fetch(queries.missions.level, workspace_id, parents, 1)
+        return Family(root, found, bool(deeper))
+
+    async def with_relatives(self, workspace_id: UUID, mission_ids: Sequence[UUID], *, levels: int) -> list[UUID]:
+        """Those of the missions that have tasks, a parent or children, and the missions up to `levels` above them."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.missions.with_relatives, workspace_id, list(mission_ids), levels)
+        return [row["id"] for row in rows]
 
     async def snapshot(
         self, workspace_id: UUID, mission_id: UUID, *, types: Sequence[str], conversation: int, limit: int

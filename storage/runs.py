@@ -101,6 +101,12 @@ class Runs:
             row = await connection.fetchrow(queries.runs.last_session, workspace_id, mission_id, backend)
         return (None, None) if row is None else (row["session_id"], row["session_at"])
 
+    async def backend_of(self, workspace_id: UUID, mission_id: UUID, run_id: UUID) -> str | None:
+        """The backend that works on a mission in this run; None unless the run is going on right now."""
+        async with self._database.reading() as connection:
+            found: str | None = await connection.fetchval(queries.runs.backend_of, workspace_id, mission_id, run_id)
+        return found
+
     async def open(self) -> Sequence[OpenRun]:
         """Every mission, of every workspace, whose turn is going on."""
         async with self._database.reading() as connection:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -15,17 +16,19 @@ from server.auth import origins, tokens
 from server.auth.credentials import credential
 from server.auth.directory import Directory
 from server.auth.principal import Principal
-from server.auth.sessions import Sessions
+from server.auth.sessions import RunClaim, Sessions
 from server.auth.throttle import Throttle
 from server.auth.usage import Usage
 from storage import founding
 from storage.pool import Database
+from storage.runs import Runs
 from streams.errors import Forbidden, TokenExpired, Unauthenticated
 
 log = structlog.get_logger()
 
 MISSING = "Missing Authorization header"
 INVALID = "Invalid or expired token"
+RUN_ENDED = "This token was given to a run that is over"
 WRONG_LOGIN = "Invalid password"
 WRONG_TICKET = "invalid or expired ws-token"
 NOT_A_MEMBER = "Not a member of this workspace"
@@ -62,6 +65,7 @@ class Authenticator:
         self._clock = clock
         self._sessions = Sessions(jwt_secret, login_seconds=jwt_ttl_days * 86400, clock=clock)
         self._directory = Directory(database, clock=monotonic)
+        self._runs = Runs(database)
         self._usage = Usage(database, clock=monotonic)
         self._throttle = Throttle(clock=monotonic)
 
@@ -70,15 +74,20 @@ class Authenticator:
     async def authenticate(self, request: web.BaseRequest) -> Principal:
         """Who makes the request, in their home workspace. Unauthenticated, TokenExpired or Unavailable.
 
-        With authentication off everybody is the user `dev`; Forbidden for a page that is not of this machine.
+        With authentication off everybody but agents is the user `dev`; Forbidden for a page that is not of this machine.
         """
+        token = credential(request)
         if self.auth_mode == "disabled":
             self._check_page(request)
+            with suppress(TokenExpired):
+                if (claim := self._claim(token)) is not None:
+                    return await self._agent(claim)
             return await self._directory.developer()
-        token = credential(request)
         if token is None:
             raise Unauthenticated(MISSING, reason="no_credentials")
-        return await self._bearer(token)
+        # Nowhere else: a run's token is good for requests alone, and for no stream.
+        claim = self._claim(token)
+        return await (self._bearer(token) if claim is None else self._agent(claim))
 
     async def in_workspace(self, principal: Principal, workspace: UUID | str) -> Principal:
         """The principal acting in a workspace, given by id or slug: Forbidden unless they are a member there."""
@@ -129,6 +138,29 @@ class Authenticator:
             raise Unauthenticated("Invalid user", reason="session_invalid")
         log.info("login.done", remote=address)
         return self._sessions.login(home.owner_id, home.owner_name or "")
+
+    # For agents
+
+    def run_token(self, workspace_id: UUID, mission_id: UUID, run_id: UUID) -> str:
+        """A token for the agent of a run: it reaches the routes that agents may use, on this mission, until the run ends."""
+        return self._sessions.run_token(RunClaim(workspace_id, mission_id, run_id))
+
+    def _claim(self, token: str | None) -> RunClaim | None:
+        return self._sessions.read_run_token(token) if token is not None and len(token) <= _LONGEST_TOKEN else None
+
+    async def _agent(self, claim: RunClaim) -> Principal:
+        """The agent of a run that is going on. It holds no permission: its routes are marked one by one."""
+        backend = await self._runs.backend_of(claim.workspace_id, claim.mission_id, claim.run_id)
+        if backend is None:
+            raise Unauthenticated(RUN_ENDED, reason="session_expired")
+        return Principal(
+            user_id=claim.run_id,
+            name=backend,
+            workspace_id=claim.workspace_id,
+            role="AGENT",
+            permissions=frozenset(),
+            mission_id=claim.mission_id,
+        )
 
     # For streams and the crew WebSocket
 

@@ -10,7 +10,7 @@ from streams.errors import Forbidden
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A user acting in one workspace, and what they may do there.
+    """A user, or the agent of a run, acting in one workspace, and what they may do there.
 
     `permissions` are already narrowed by the token's `scopes`. `token_id` is None for a login. After `expires_at` (UTC;
     None is never) a stream that was opened with it ends.
@@ -24,6 +24,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     token_id: UUID | None = None
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    mission_id: UUID | None = None
+    """The only mission that an agent may touch, through the routes that say so; None for people and their programs."""
+
+    @property
+    def actor(self) -> str:
+        """Who stands as the author of events: `agent:<backend>`, or a user's id."""
+        return str(self.user_id) if self.mission_id is None else f"agent:{self.name}"
 
     def may(self, permission: str) -> bool:
         """Whether the permission is held; asking for one that does not exist is an error of ours."""

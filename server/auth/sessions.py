@@ -1,9 +1,9 @@
-"""The signed tokens that we give out ourselves: logins, and tickets for the crew WebSocket."""
+"""The signed tokens that we give out ourselves: logins, tickets for the crew WebSocket, and tokens of agents' runs."""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from joserfc import jwt
@@ -15,13 +15,26 @@ from streams.errors import TokenExpired, Unprocessable
 
 SHORTEST_SECRET = 16
 TICKET_SECONDS = 15 * 60
+RUN_SECONDS = 24 * 3600
+"""The longest that a run's token is signed for; its real end is the run's."""
 _LEEWAY_SECONDS = 5
 _ALGORITHM = "HS256"
 _TICKET = "ws"
+_RUN = "run"
+
+
+class RunClaim(NamedTuple):
+    """What a run's token says: whose it is."""
+
+    workspace_id: UUID
+    mission_id: UUID
+    run_id: UUID
 
 
 class Sessions:
-    """Signs and reads JWTs with one secret. A login has no audience; a ticket's is `ws`, so neither passes as the other.
+    """Signs and reads JWTs with one secret.
+
+    A login has no audience, a ticket's is `ws`, a run's token's is `run`: none passes as another.
 
     Raises Unprocessable for a secret of fewer than 16 characters.
     """
@@ -54,6 +67,30 @@ class Sessions:
             claims["end"] = int(principal.expires_at.timestamp())
             claims["exp"] = min(claims["exp"], claims["end"])
         return self._sign(claims)
+
+    def run_token(self, claim: RunClaim) -> str:
+        """A token for the agent of one run."""
+        now = int(self._clock())
+        return self._sign(
+            {
+                "sub": str(claim.run_id),
+                "aud": _RUN,
+                "mis": str(claim.mission_id),
+                "wsp": str(claim.workspace_id),
+                "iat": now,
+                "exp": now + RUN_SECONDS,
+            }
+        )
+
+    def read_run_token(self, text: str) -> RunClaim | None:
+        """Whose run's token this is. None for what is none of ours; TokenExpired for one that has ended."""
+        claims = self._verified(text)
+        if claims is None or claims.get("aud") != _RUN:
+            return None
+        workspace_id, mission_id, run_id = (_uuid(claims.get(name)) for name in ("wsp", "mis", "sub"))
+        if workspace_id is None or mission_id is None or run_id is None:
+            return None
+        return RunClaim(workspace_id, mission_id, run_id)
 
     def read_login(self, text: str) -> tuple[UUID, datetime] | None:
         """A login's user and end. None for what is no login of ours; TokenExpired for one that has ended."""

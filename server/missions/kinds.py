@@ -9,6 +9,7 @@ import msgspec
 
 from server.agents.budgets import Budget, Limit, Spent
 from server.agents.policy import Policy
+from server.missions.tasks import Progress, Task
 from storage.rules import Command, Rules
 from streams.errors import Conflict
 
@@ -39,6 +40,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The sequence of the user_message that the running turn answers."""
     run_agent: str | None = None
     """The agent that the running turn was begun with: the message's own, else the mission's."""
+    tasks: tuple[Task, ...] = ()
+    progress: Progress | None = None
+    """As last reported; None when nobody has."""
 
 
 class MissionKind(Rules, Protocol):

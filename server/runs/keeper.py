@@ -79,6 +79,7 @@ class RunKeeper:
             "mission_settings_updated": self._configured,
             "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
             "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
+            "progress": lambda event: self._hub.signals.drop(event.stream_id, "progress"),
             "run_ended": lambda event: self._hub.signals.drop(event.stream_id),
         }
 

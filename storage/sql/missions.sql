@@ -35,6 +35,36 @@ SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.pa
  WHERE m.workspace_id = $1 AND m.parent_id = $2 AND m.deleted_at IS NULL
  ORDER BY m.created_at, m.id LIMIT $3;
 
+-- name: children_counted
+-- The number of child missions of missions ($2 of workspace $1), and of those that completed; only of missions with any.
+SELECT parent_id, count(*) AS total, count(*) FILTER (WHERE phase = 'completed') AS done
+  FROM missions WHERE workspace_id = $1 AND parent_id = ANY($2::uuid[]) AND deleted_at IS NULL GROUP BY parent_id;
+
+-- name: level
+-- The child missions of missions ($2 of workspace $1), at most $3 in all: of each the oldest first.
+SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.parent_id, m.run_id, m.queued,
+       m.state_version, m.state, m.created_at, m.updated_at, s.head, s.counts, s.at, NULL AS space_name
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS p (id, place)
+ CROSS JOIN LATERAL (SELECT * FROM missions
+                      WHERE workspace_id = $1 AND parent_id = p.id AND deleted_at IS NULL
+                      ORDER BY created_at, id LIMIT $3) AS m
+  JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+ ORDER BY p.place, m.created_at, m.id LIMIT $3;
+
+-- name: with_relatives
+-- Of missions ($2 of workspace $1) those with tasks, a parent or children, and the missions up to $3 levels above them.
+WITH RECURSIVE up (id, parent_id, level) AS (
+    SELECT m.id, m.parent_id, 0
+      FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
+     WHERE m.workspace_id = $1 AND m.id = ANY($2::uuid[]) AND m.deleted_at IS NULL
+       AND (m.parent_id IS NOT NULL OR s.counts ->> 'task_created' IS NOT NULL
+            OR EXISTS (SELECT FROM missions AS c WHERE c.workspace_id = $1 AND c.parent_id = m.id))
+    UNION
+    SELECT m.id, m.parent_id, up.level + 1
+      FROM up JOIN missions AS m ON m.workspace_id = $1 AND m.id = up.parent_id
+     WHERE up.level < $3 AND m.deleted_at IS NULL)
+SELECT DISTINCT id FROM up;
+
 -- name: untitled
 -- Missions of a workspace ($1) that were never used: no title, no run, no message ever.
 SELECT m.id FROM missions AS m JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id

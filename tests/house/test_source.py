@@ -14,7 +14,7 @@ from server.missions.known import kinds
 from server.missions.lifecycle import PHASES
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("server", "storage", "streams", "clients/python/missionstream_client")
+PACKAGES = ("server", "storage", "streams", "clients/python/missionstream_client", "clients/mcp/missionstream_mcp")
 HARD_CAP, SOFT_CAP = 500, 300
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
@@ -135,7 +135,7 @@ _ANYWHERE = {
 }
 """Where words of the lifecycle tables may stand besides, and why."""
 _IN_PLACES = {
-    "server/dialects/control/reading.py": ("_NODE_STATUS", "the wire's own words for nodes of the tree, by phase"),
+    "server/dialects/control/trees.py": ("_NODE_STATUS", "the wire's own words for nodes of the tree, by phase"),
 }
 """Tables of a wire's own words, by their module-level name."""
 
@@ -183,7 +183,16 @@ def test_the_imports_keep_to_their_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CHANGELOG.md", "LICENSE", "clients/python/README.md", "clients/python/LICENSE"]
+    "name",
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "clients/python/README.md",
+        "clients/python/LICENSE",
+        "clients/mcp/README.md",
+        "clients/mcp/LICENSE",
+    ],
 )
 def test_the_paper_is_there(name: str) -> None:
     text = (ROOT / name).read_text()

@@ -31,6 +31,8 @@ from server.missions.control import (
     Spend,
     StartNext,
 )
+from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
+from server.missions.tasks import TASK_LIFECYCLE, Progress
 from storage.rules import Command, Decision
 from streams.errors import Conflict, MissionstreamError, MoveRefused, NotFound, TooMany
 from streams.event import Draft, Event, ascii_json, cleaned
@@ -231,6 +233,9 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
         always(["mission_deleted"])
         | when(RUNNING, Conflict),
     ),
+    "report progress": (ReportProgress(progress=Progress(3, 1, "paint")), always(["progress"])),
+    "create a task": (CreateTask(task_id="t1", title="paint"), always(["task_created"])),
+    "update a task that is not there": (UpdateTask(task_id="t1", title="paint"), always(NotFound)),
 }  # fmt: skip
 CASES = [
     pytest.param(command, history, outcome, id=f"{name} when {history}")
@@ -440,6 +445,17 @@ _commands = st.one_of(
     ),
     st.builds(Interrupt, reason=_texts),
     st.builds(Delete),
+    st.builds(
+        ReportProgress, progress=st.builds(Progress, _some, _some, st.none() | st.text(min_size=1, max_size=8), _some)
+    ),
+    st.builds(CreateTask, task_id=_some.map(str), title=_texts, description=_texts),
+    st.builds(
+        UpdateTask,
+        task_id=_some.map(str),
+        title=st.none() | _texts,
+        description=st.none() | _texts,
+        status=st.none() | st.sampled_from([*TASK_LIFECYCLE.transitions, "paused"]),
+    ),
 )
 _creations = st.builds(
     Create,

@@ -30,6 +30,7 @@ from missionstream_client.model import (
     Sent,
     Signal,
     Snapshot,
+    Task,
 )
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Sent",
     "Signal",
     "Snapshot",
+    "Task",
     "Timing",
     "UnavailableError",
 ]

@@ -25,6 +25,7 @@ from missionstream_client.model import (
     Sent,
     Signal,
     Snapshot,
+    Task,
 )
 from missionstream_client.wire import T, Wire, segment
 
@@ -226,6 +227,52 @@ class Client:
         body = {"events": list(events)}
         answer = await self._act(mission_id, "events", dict[str, list[Placed]], body, key=idempotency_key)
         return answer.get("events", [])
+
+    async def report_progress(
+        self,
+        mission_id: Id,
+        total_subtasks: int,
+        completed_subtasks: int,
+        current_subtask: str | None = None,
+        *,
+        depth: int = 0,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Say how far a mission is; what was said is answered."""
+        body = {
+            "total_subtasks": total_subtasks,
+            "completed_subtasks": completed_subtasks,
+            "current_subtask": current_subtask,
+            "depth": depth,
+        }
+        return await self._act(mission_id, "progress", dict[str, Any], body, key=idempotency_key)
+
+    async def tasks(self, mission_id: Id) -> list[Task]:
+        """A mission's tasks, oldest first."""
+        return (await self._wire.exchange("GET", f"{_MISSIONS}/{segment(mission_id)}/tasks")).into(list[Task])
+
+    async def create_task(
+        self, mission_id: Id, title: str, description: str | None = None, *, idempotency_key: str | None = None
+    ) -> Task:
+        """Add a pending task; ConflictError when the mission has too many."""
+        body = {"title": title, "description": description}
+        return await self._act(mission_id, "tasks", Task, body, key=idempotency_key)
+
+    async def update_task(
+        self,
+        mission_id: Id,
+        task_id: Id,
+        *,
+        status: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Change a task; None leaves a field as it is."""
+        path = f"{_MISSIONS}/{segment(mission_id)}/tasks/{segment(task_id)}"
+        body = {"status": status, "title": title, "description": description}
+        answer = await self._wire.exchange("PATCH", path, body=body, key=idempotency_key or str(uuid4()))
+        return answer.into(Task)
 
     @overload
     def follow(

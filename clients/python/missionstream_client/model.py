@@ -85,6 +85,17 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     terminal_reason: str | None = None
 
 
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a mission's work; `status` is pending, running, completed or failed."""
+
+    id: str
+    title: str
+    status: str
+    description: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
 class RunningMission(msgspec.Struct, frozen=True, kw_only=True):
     """What a mission is doing now; `state` is queued, running, waiting_for_tool or finished."""
 

@@ -28,7 +28,7 @@ async def execute(
     """One command, by its verb, on a mission of whatever kind."""
     services, who = core(request), principal(request)
     row = await services.missions.get(who.workspace_id, mission_id)
-    wish = command(services.kinds[row.kind], verb, **fields, by=str(who.user_id))
+    wish = command(services.kinds[row.kind], verb, **fields, by=who.actor)
     if key is None:
         meant = {name: fields[name] for name in _MEANT if name in fields}
         key = key_of(request, f"control.{verb}:{mission_id}", meant)

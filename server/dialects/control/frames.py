@@ -60,6 +60,21 @@ def _mission_title_changed(event: Event, data: dict[str, Any]) -> dict[str, Any]
     return {"title": event.content}
 
 
+def _progress(event: Event, data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "current_subtask": event.content or None}
+
+
+def _task(event: Event, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "task": {
+            "id": data.get("task_id"),
+            "title": event.content,
+            "description": data.get("description"),
+            "status": data.get("status"),
+        }
+    }
+
+
 def _any_other(event: Event, data: dict[str, Any]) -> dict[str, Any]:
     return {"content": event.content, "metadata": msgspec.Raw(event.metadata.encode())}
 
@@ -73,6 +88,9 @@ _FIELDS: Mapping[str, _Fields] = {
     "error": _error,
     "mission_status_changed": _mission_status_changed,
     "mission_title_changed": _mission_title_changed,
+    "progress": _progress,
+    "task_created": _task,
+    "task_updated": _task,
 }
 
 

@@ -11,20 +11,22 @@ from aiohttp import web
 from server.agents import profiles
 from server.agents.budgets import Budget
 from server.agents.policy import policy_of
+from server.auth.principal import Principal
 from server.body import identity, read
-from server.core import core, principal
+from server.core import Core, core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import raw, reply
 from server.dialects.control.executing import execute, shown
 from server.dialects.control.keys import key_of
-from server.dialects.control.reading import full_mission
+from server.dialects.control.reading import facts_of, full_mission
 from server.missions.control import KIND, LIFECYCLE, Create
 from server.missions.kinds import NO_SPACE
 from storage.rules import Key, Outcome
-from streams.errors import BadRequest, MoveRefused, NotFound, Unprocessable
+from streams.errors import BadRequest, Conflict, Forbidden, MoveRefused, NotFound, Unprocessable
 from streams.event import Signal
 
 MAX_TITLE_CHARACTERS = 500
+MAX_CHILDREN_OF_AGENTS = 50
 _RESUME_TEXT = "You were interrupted. Look at what is done already, then go on without repeating it."
 
 
@@ -38,6 +40,8 @@ async def create_mission(request: web.Request) -> web.Response:
 async def create(request: web.Request, body: wire.CreateMission, key: Key | None = None) -> Outcome:
     services, who = core(request), principal(request)
     environment = services.environment
+    if who.mission_id is not None:
+        body = await _as_a_child(services, who, body)
     backend = (body.backend or "").strip() or profiles.default_backend(environment)
     profiles.require_installed(backend, environment)
     if body.parent_mission_id is not None:
@@ -58,14 +62,38 @@ async def create(request: web.Request, body: wire.CreateMission, key: Key | None
         permission_policy=policy_of(policy) if policy else profiles.default_policy(backend, environment),
         budget=Budget(**body.budget.named()) if body.budget else Budget(),
         parent_id=body.parent_mission_id,
-        by=str(who.user_id),
+        by=who.actor,
     )
     outcome = await services.writers.execute(
         who.workspace_id, mission_id, KIND, wish, answer=shown(services, KIND), key=key
     )
     made = UUID(msgspec.json.decode(outcome.answer)["id"])
-    await services.missions.set_current(who.workspace_id, who.user_id, made)
+    if who.mission_id is None:  # what agents make opens nothing on anybody's screen
+        await services.missions.set_current(who.workspace_id, who.user_id, made)
     return outcome
+
+
+async def _as_a_child(services: Core, who: Principal, body: wire.CreateMission) -> wire.CreateMission:
+    """What an agent may make: a child of its own mission, in the same space, and with the same agent unless it says."""
+    if body.parent_mission_id != who.mission_id:
+        raise Forbidden(
+            f"An agent may only make children of its own mission: set parent_mission_id to {who.mission_id}."
+        )
+    assert who.mission_id is not None
+    row = await services.missions.get(who.workspace_id, who.mission_id)
+    parent = facts_of(services, row)
+    if body.workspace_id not in (None, parent.space_id):
+        raise Forbidden("A child mission of an agent works in the space of its parent: leave workspace_id out.")
+    children, _ = (await services.missions.children_of(who.workspace_id, [row.id])).get(row.id, (0, 0))
+    if children >= MAX_CHILDREN_OF_AGENTS:
+        raise Conflict(f"This mission has {MAX_CHILDREN_OF_AGENTS} children; an agent may not make more of them.")
+    is_same = not (body.backend or "").strip() or body.backend == parent.backend
+    return msgspec.structs.replace(
+        body,
+        workspace_id=parent.space_id,
+        backend=parent.backend if is_same else body.backend,
+        model_override=body.model_override or (parent.model_override if is_same else None),
+    )
 
 
 async def load_mission(request: web.Request) -> web.Response:

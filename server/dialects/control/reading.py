@@ -1,7 +1,8 @@
 """Control's reads: lists, one mission, pages of events, snapshots, what runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from server.core import Core, core, principal
 from server.cursors import after_sequence, sequence_of
 from server.dialects.control import wire
 from server.dialects.control.answers import reply, reply_list
+from server.dialects.control.subtasks import Children, Subtasks, subtasks
+from server.dialects.control.trees import read_tree
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
 from server.missions.kinds import Facts
 from server.timeline import signal_body, stored_event
@@ -115,6 +118,7 @@ async def snapshot(request: web.Request) -> web.Response:
     )
     row, head = taken.mission, taken.head
     signals = services.hub.signals.of(row.id)
+    children = await services.missions.children_of(who.workspace_id, [row.id]) if taken.children else {}
     history = [event for event in taken.events if event.type in CONVERSATION][-HISTORY:]
     counts = {name: count for name, count in row.counts.items() if name in VIEWS["history"]}
     body = wire.Snapshot(
@@ -127,7 +131,7 @@ async def snapshot(request: web.Request) -> web.Response:
         latest_sequence=row.head,
         cursor=str(Cursor(head.epoch, head.head)),
         child_missions=[wire.mission_of(child, facts_of(services, child)) for child in taken.children],
-        running=_running(services, row),
+        running=_running(services, row, children),
         signals=[signal_body(signal) for signal in signals],
     )
     return reply(body, headers={"X-Epoch": head.epoch, "X-Max-Sequence": str(row.head)})
@@ -184,18 +188,20 @@ def channel_of(request: web.Request) -> Channel:
 
 async def list_running(request: web.Request) -> web.Response:
     """GET /api/control/running: missions with a turn going on or messages waiting."""
-    services = core(request)
-    rows = await services.missions.busy(principal(request).workspace_id)
-    return reply([info for row in rows if (info := _running(services, row)) is not None])
+    services, workspace_id = core(request), principal(request).workspace_id
+    rows = await services.missions.busy(workspace_id)
+    children = await services.missions.children_of(workspace_id, [row.id for row in rows]) if rows else {}
+    return reply([info for row in rows if (info := _running(services, row, children)) is not None])
 
 
-def _running(services: Core, row: MissionRow) -> wire.Running | None:
+def _running(services: Core, row: MissionRow, children: Mapping[UUID, tuple[int, int]]) -> wire.Running | None:
     if row.run_id is None and not row.queued:
         return None
     signals = services.hub.signals
     state = "queued" if row.run_id is None else signals.body(row.id, "status").get("state", "running")
-    activity, plan = signals.body(row.id, "mission_activity").get("label"), signals.body(row.id, "progress")
-    return wire.running(row, state, activity, plan, services.runs.sandbox_of(row.run_id))
+    parts = _subtasks(services, row, children)
+    label = signals.body(row.id, "mission_activity").get("label")
+    return wire.running(row, state, label or parts.current, parts, services.runs.sandbox_of(row.run_id))
 
 
 async def list_queue(request: web.Request) -> web.Response:
@@ -212,52 +218,33 @@ async def list_queue(request: web.Request) -> web.Response:
 
 
 async def tree(request: web.Request) -> web.Response:
-    """GET /api/control/missions/:id/tree: the mission, its turn and its children as a tree of agents."""
+    """GET /api/control/missions/:id/tree: the mission, its tasks and its child missions as a tree of agents."""
     services, who = core(request), principal(request)
-    taken = await services.missions.snapshot(
-        who.workspace_id, identity(request), types=("mission_created",), conversation=0, limit=1
-    )
-    return reply(_node(services, taken.mission, [_node(services, child, []) for child in taken.children]))
-
-
-_NODE_STATUS = {
-    "pending": "pending",
-    "active": "running",
-    "completed": "completed",
-    "failed": "failed",
-    "interrupted": "failed",
-}
-
-
-def _node(services: Core, row: MissionRow, children: list[dict[str, Any]]) -> dict[str, Any]:
-    facts = facts_of(services, row)
-    return {
-        "id": str(row.id),
-        "type": "Root" if children or row.parent_id is None else "Subagent",
-        "node_type": "Root" if children or row.parent_id is None else "Subagent",
-        "name": facts.agent or facts.backend,
-        "description": row.title or "",
-        "status": _NODE_STATUS[row.phase],
-        "budget_allocated": facts.budget.cost_cents or 0,
-        "budget_spent": round(facts.spent.cost_cents),
-        "selected_model": facts.model_override,
-        "children": children,
-    }
+    return reply(await read_tree(services.missions, services.kinds, who.workspace_id, identity(request)))
 
 
 async def progress(request: web.Request) -> web.Response:
-    """GET /api/control/progress: the subtasks of the current mission, as its agent last reported them."""
+    """GET /api/control/progress: the subtasks of the current mission."""
     services, who = core(request), principal(request)
     mission_id = await services.missions.current(who.workspace_id, who.user_id)
-    body = services.hub.signals.body(mission_id, "progress") if mission_id else {}
+    found = Subtasks()
+    if mission_id is not None:
+        with suppress(NotFound):
+            row = await services.missions.get(who.workspace_id, mission_id)
+            found = _subtasks(services, row, await services.missions.children_of(who.workspace_id, [row.id]))
     return reply(
         {
-            "total_subtasks": body.get("total_subtasks", 0),
-            "completed_subtasks": body.get("completed_subtasks", 0),
-            "current_subtask": body.get("current_subtask"),
-            "current_depth": body.get("depth", 0),
+            "total_subtasks": found.total,
+            "completed_subtasks": found.completed,
+            "current_subtask": found.current,
+            "current_depth": found.depth,
         }
     )
+
+
+def _subtasks(services: Core, row: MissionRow, children: Mapping[UUID, tuple[int, int]]) -> Subtasks:
+    plan = services.hub.signals.body(row.id, "progress")
+    return subtasks(facts_of(services, row), plan, Children(*children.get(row.id, (0, 0))))
 
 
 async def parallel_config(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
 """Control's URL table."""
 
-from server.dialects.control import appending, messages, missions, reading, resources
+from server.dialects.control import appending, messages, missions, reading, resources, tasks
 from server.dialects.control.streaming import stream
 from server.routing import PUBLIC, Route
 
@@ -10,13 +10,13 @@ ROUTES = (
     Route("GET", "/api/health", resources.health, PUBLIC),
     Route("POST", "/api/auth/login", resources.login, PUBLIC),
     # events; first, since the router asks one after another, and these are asked for most
-    Route("GET", MISSIONS + "/{id}/events", reading.mission_events, "missions:view"),
+    Route("GET", MISSIONS + "/{id}/events", reading.mission_events, "missions:view", is_for_agents=True),
     Route("POST", MISSIONS + "/{id}/events", appending.append_events, "missions:append"),
-    Route("GET", MISSIONS + "/{id}/snapshot", reading.snapshot, "missions:view"),
+    Route("GET", MISSIONS + "/{id}/snapshot", reading.snapshot, "missions:view", is_for_agents=True),
     Route("GET", "/api/control/events", reading.workspace_events, "stream:view"),
     Route("GET", "/api/control/stream", stream, "stream:view"),
     # missions
-    Route("POST", MISSIONS, missions.create_mission, "missions:create"),
+    Route("POST", MISSIONS, missions.create_mission, "missions:create", is_for_agents=True),
     Route("GET", MISSIONS, reading.list_missions, "missions:view"),
     Route("GET", f"{MISSIONS}/current", reading.current_mission, "missions:view"),
     Route("POST", f"{MISSIONS}/cleanup", missions.cleanup, "missions:create"),
@@ -30,6 +30,10 @@ ROUTES = (
     Route("POST", MISSIONS + "/{id}/resume", missions.resume_mission, "missions:create"),
     Route("POST", MISSIONS + "/{id}/parallel", messages.run_parallel, "missions:create"),
     Route("GET", MISSIONS + "/{id}/tree", reading.tree, "missions:view"),
+    Route("POST", MISSIONS + "/{id}/progress", tasks.report_progress, "missions:create", is_for_agents=True),
+    Route("GET", MISSIONS + "/{id}/tasks", tasks.list_tasks, "missions:view", is_for_agents=True),
+    Route("POST", MISSIONS + "/{id}/tasks", tasks.create_task, "missions:create", is_for_agents=True),
+    Route("PATCH", MISSIONS + "/{id}/tasks/{task_id}", tasks.update_task, "missions:create", is_for_agents=True),
     # turns
     Route("POST", "/api/control/message", messages.send_message, "missions:create"),
     Route("POST", "/api/control/cancel", missions.cancel_current, "missions:create"),

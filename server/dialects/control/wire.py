@@ -1,6 +1,6 @@
 """Control's requests and responses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from server.agents.budgets import usage_body
+from server.dialects.control.subtasks import Subtasks
 from server.missions.kinds import NO_SPACE, Facts
 from server.timeline import StoredEvent
 from storage.missions import MissionRow
@@ -207,7 +208,7 @@ class Running(msgspec.Struct, kw_only=True):
     """What the turn's agent has around it: bubblewrap or none; null while no agent runs."""
 
 
-def running(row: MissionRow, state: str, activity: str | None, plan: Mapping[str, Any], sandbox: str | None) -> Running:
+def running(row: MissionRow, state: str, activity: str | None, parts: Subtasks, sandbox: str | None) -> Running:
     """RunningMissionInfo; silence over 120 s is a warning, over 300 s severe."""
     silence = max(0, int((datetime.now(UTC) - (row.at or row.updated_at)).total_seconds()))
     health: dict[str, Any] = {"status": "healthy"}
@@ -226,8 +227,9 @@ def running(row: MissionRow, state: str, activity: str | None, plan: Mapping[str
         seconds_since_activity=silence,
         health=health,
         current_activity=activity,
-        subtask_total=plan.get("total_subtasks", 0),
-        subtask_completed=plan.get("completed_subtasks", 0),
+        expected_deliverables=parts.deliverables,
+        subtask_total=parts.total,
+        subtask_completed=parts.completed,
         sandbox=sandbox,
     )
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
+from server.missions.control import tasks
 from server.missions.control.commands import (
     Cancel,
     Configure,
@@ -67,6 +68,7 @@ class ControlRules:
         "configure": Configure,
         "interrupt": Interrupt,
         "delete": Delete,
+        **tasks.COMMANDS,
     }
     state_events = frozenset({"mission_created", *EVOLVE})
 
@@ -114,4 +116,6 @@ class ControlRules:
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,
             run_agent=state.run.agent if state.run else None,
+            tasks=state.tasks,
+            progress=state.progress,
         )

@@ -7,6 +7,7 @@ import msgspec
 
 from server.agents.budgets import Budget, Use
 from server.agents.policy import DEFAULT
+from server.missions.control import tasks
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
 
@@ -97,4 +98,5 @@ EVOLVE = {
     "mission_settings_updated": _configured,
     "budget_warning": _warned,
     "budget_reached": _reached,
+    **tasks.EVOLVE,
 }

@@ -8,6 +8,7 @@ import msgspec
 from server.agents.budgets import Budget, Limit, Spent
 from server.agents.policy import DEFAULT, Policy
 from server.missions.lifecycle import Lifecycle, every_move
+from server.missions.tasks import Progress, Task
 
 KIND = "control"
 MAX_QUEUE = 100
@@ -68,6 +69,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     warned: tuple[Limit, ...] = ()
     reached: tuple[Limit, ...] = ()
     """Limits of the budget that are used up: nothing runs or waits until they are raised."""
+    tasks: tuple[Task, ...] = ()
+    progress: Progress | None = None
 
     @property
     def is_resumable(self) -> bool:

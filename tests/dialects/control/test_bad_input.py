@@ -28,6 +28,8 @@ POSTS: dict[str, dict[str, Any]] = {
     MISSIONS + "/{id}/events": {
         "events": [{"event_id": "e", "event_type": "x_a", "content": "c", "metadata": {}, "tool_call_id": "t"}]
     },
+    MISSIONS + "/{id}/progress": {"total_subtasks": 3, "completed_subtasks": 1, "current_subtask": "c", "depth": 1},
+    MISSIONS + "/{id}/tasks": {"title": "t", "description": "d"},
     "/api/control/message": {"content": "say x", "agent": "a"},
     "/api/control/tool_result": {"tool_call_id": "t", "name": "n", "result": {}},
     "/api/workspaces": {"name": "n", "path": None},

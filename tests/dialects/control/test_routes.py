@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -18,7 +18,19 @@ from server.routing import PUBLIC, SIGNED_IN, Route, mount
 from server.socket import ROUTES as SOCKET
 from tests.conftest import Serving
 from tests.dialects.control.conftest import new_member, new_workspace
-from tests.dialects.control.driving import MISSIONS, UNKNOWN, Answer, append, ask, create, get, post, send, until_status
+from tests.dialects.control.driving import (
+    MISSIONS,
+    UNKNOWN,
+    Answer,
+    append,
+    ask,
+    create,
+    get,
+    post,
+    send,
+    until,
+    until_status,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROUTES = (*OPERATIONS, *CONTROL, *SOCKET)
@@ -33,6 +45,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/tool_result": {"tool_call_id": "nobody", "name": "question"},
     "/login": {"password": "wrong"},
     "/workspaces": {"name": "probe"},
+    "/progress": {"total_subtasks": 3, "completed_subtasks": 1},
+    "/tasks": {"title": "probe"},
+    "/tasks/{task_id}": {"status": "running"},
 }
 STREAMS = {"/api/control/stream"}
 """Routes whose answer does not end by itself."""
@@ -41,7 +56,7 @@ STREAMS = {"/api/control/stream"}
 class World(NamedTuple):
     """The owner's busy mission and a message that waits there; a session for each kind of caller.
 
-    The roles are of a workspace of their own, where they may do as they like.
+    The roles are of a workspace of their own, where they may do as they like. The agent works on the owner's mission.
     """
 
     sessions: dict[str, ClientSession]
@@ -62,6 +77,7 @@ async def world(shared: Serving, owner: ClientSession) -> AsyncIterator[World]:
         "wrong": {"Authorization": "Bearer wrong-token"},
         **{role: await new_member(shared, role, team) for role in ROLES},
         "outsider": outsider,
+        "agent": await agent_of(shared, mission),
     }
     sessions = {name: ClientSession(shared.url, headers=head) for name, head in headers.items()}
     yield World(sessions, mission, waiting)
@@ -69,6 +85,14 @@ async def world(shared: Serving, owner: ClientSession) -> AsyncIterator[World]:
         await session.close()
     await post(owner, f"{MISSIONS}/{mission}/cancel")
     await until_status(owner, mission, "interrupted")
+
+
+async def agent_of(shared: Serving, mission: str) -> dict[str, str]:
+    """The headers of the agent that works on the owner's mission."""
+    row = await shared.core.missions.get(shared.workspace_id, UUID(mission))
+    assert row.run_id is not None
+    await until(lambda: shared.core.authenticator._runs.backend_of(row.workspace_id, row.id, row.run_id), bool)
+    return {"Authorization": f"Bearer {shared.core.authenticator.run_token(row.workspace_id, row.id, row.run_id)}"}
 
 
 def path_of(route: Route, identity: str) -> str:
@@ -153,6 +177,49 @@ async def test_the_permissions_grow_with_the_role() -> None:
     counts = [sum(route.permission in ROLES[role] for route in ROUTES) for role in ranks]
     assert counts == sorted(counts)
     assert counts[0] < counts[1] < counts[2] < counts[4]
+
+
+# agents
+
+FOR_AGENTS = {
+    ("GET", MISSIONS + "/{id}/events"),
+    ("GET", MISSIONS + "/{id}/snapshot"),
+    ("POST", MISSIONS + "/{id}/progress"),
+    ("GET", MISSIONS + "/{id}/tasks"),
+    ("POST", MISSIONS + "/{id}/tasks"),
+    ("PATCH", MISSIONS + "/{id}/tasks/{task_id}"),
+    ("POST", MISSIONS),
+}
+
+
+async def test_only_these_routes_are_for_agents() -> None:
+    assert {(route.method, route.path) for route in ROUTES if route.is_for_agents} == FOR_AGENTS
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=NAMES)
+async def test_an_agent_may_use_exactly_the_routes_of_agents(world: World, route: Route) -> None:
+    answer = await call(world.sessions["agent"], route, world.mission)
+    if route.path == MISSIONS and route.is_for_agents:
+        assert (answer.status, answer.text[:37]) == (403, "An agent may only make children of it")
+    elif route.is_for_agents:  # its mission has no task of the mission's id
+        assert answer.status == 200 or (answer.status, answer.text[:5]) == (404, "Task "), answer
+    elif route.permission == PUBLIC:
+        assert answer.status != 403
+    else:
+        assert (answer.status, answer.text[:25]) == (403, "An agent may not do this:")
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.is_for_agents and "{id}" in route.path])
+async def test_another_mission_is_to_an_agent_like_one_that_does_not_exist(
+    world: World, owner: ClientSession, route: Route
+) -> None:
+    other = (await create(owner, title="another of the same workspace"))["id"]
+    unknown = str(uuid4())
+    agent = world.sessions["agent"]
+    foreign = _without(await call(agent, route, other), other)
+    assert foreign == _without(await call(agent, route, unknown), unknown)
+    assert foreign[:2] == (404, "Mission <id> not found")
+    assert [event["event_type"] for event in await get(owner, f"{MISSIONS}/{other}/events")] == ["mission_created"]
 
 
 WITH_ID = [route for route in ROUTES if "{id}" in route.path and "backends" not in route.path]
