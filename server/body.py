@@ -55,7 +55,8 @@ async def _raw(request: web.Request) -> bytes:
 def decoded(raw: bytes, shape: type[T]) -> T:
     """JSON text as `shape`, its strings storable; errors as `read` raises them."""
     value = parse(raw)
-    if b"\\u" in raw or b"\xed" in raw:  # NUL comes as an escape only; a surrogate so, or as bytes that begin with ED
+    # NUL comes as an escape; a surrogate so too, or as bytes that begin with ED; and both as UTF-16, full of zero bytes
+    if b"\\u" in raw or b"\xed" in raw or b"\0" in raw:
         value = clean_value(value)
     else:
         check_depth(value)

@@ -107,9 +107,14 @@ class Batch:
         known = heads.of(self.streams)
         if known is None:
             return False
-        self._heads = known
-        if any(True for _ in self._uncached()):
-            return False
+        states: dict[UUID, Versioned] = {}
+        for part in self.parts:
+            if isinstance(part, Execute):
+                state = self._cache.get(self.workspace_id, part.stream_id, known[part.stream_id].version)
+                if state is None:
+                    return False
+                states[part.stream_id] = state
+        self._heads, self._states = known, states
         self._foreseen = {stream: head.head for stream, head in known.items()}
         return True
 
@@ -132,7 +137,7 @@ class Batch:
 
         SerializationError, for a foreseen one, when a stream is no longer as it was known.
         """
-        self._number(await self._write(connection) if self.has_writes else 0)
+        self.number(await self._write(connection) if self.has_writes else 0)
 
     @property
     def has_writes(self) -> bool:
@@ -145,7 +150,7 @@ class Batch:
             return await statements.has_answer(connection, self.workspace_id, scope, key, self._at)
         last = await statements.position_of(connection, self.events[-1])
         if last is not None:
-            self._number(last - len(self.events))
+            self.number(last - len(self.events))
         return last is not None
 
     def committed(self, heads: HeadCache) -> None:
@@ -320,7 +325,8 @@ class Batch:
             self._rows,
         )
 
-    def _number(self, base: int) -> None:
+    def number(self, base: int) -> None:
+        """Fill `results`, with the positions after `base`."""
         self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
         self.results = [self._numbered(result) for result in self._unnumbered]
 

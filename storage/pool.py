@@ -41,10 +41,16 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, _LOST) and not isinstance(error, ValueError)
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether the server could not do a sound statement just now, and may do the very same one later."""
+    return isinstance(error, (*_OVERLOADED, asyncpg.PostgresSystemError, asyncpg.ReadOnlySQLTransactionError))
+
+
 COMMAND_SECONDS = 40.0
 """Above the server's own time-outs: an answer that is later than this comes from a connection that is lost."""
 _WRITER_SETTINGS = {
     "application_name": "missionstream writer",
+    "default_transaction_isolation": "read committed",  # a serialization failure then has one meaning: ours
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": "10s",
     "statement_timeout": "30s",

@@ -56,7 +56,7 @@ class Head(msgspec.Struct):
 class HeadCache:
     """The heads of one workspace's recently moved streams, as this process last knew them."""
 
-    def __init__(self, size: int = 2_000) -> None:
+    def __init__(self, size: int = 500) -> None:
         self._size = size
         self._heads: OrderedDict[UUID, Head] = OrderedDict()
 

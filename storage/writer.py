@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,10 +11,10 @@ import asyncpg
 import structlog
 
 from storage.batch import Batch, Execute, Part, Record, Result
+from storage.commit import Committer
 from storage.pool import FAILURES, Database, is_lost
 from storage.rules import Appended, Command, Key, Kinds, Outcome
-from storage.statements import settled
-from storage.states import HeadCache, StateCache
+from storage.states import StateCache
 from streams.errors import MissionstreamError, NotFound, OutcomeUnknown, Unavailable, Unprocessable
 from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
 
@@ -46,10 +45,9 @@ class Writer:
         self, workspace_id: UUID, database: Database, kinds: Kinds, cache: StateCache, publish: Publish
     ) -> None:
         self._workspace_id = workspace_id
-        self._database = database
         self._kinds = kinds
         self._cache = cache
-        self._heads = HeadCache()
+        self._committer = Committer(workspace_id, database)
         self._publish = publish
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -112,6 +110,7 @@ class Writer:
             except Exception as error:  # a defect; its callers must not wait for ever
                 log.exception("writer.failed", workspace_id=str(self._workspace_id))
                 _fail(batch, MissionstreamError("the append failed; the server's log tells why"), error)
+        self._committing = []
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -130,7 +129,7 @@ class Writer:
         batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
         started = asyncio.get_running_loop().time()
         try:
-            is_stored = await (self._send(batch) if batch.foresee(self._heads) else self._transact(batch))
+            is_stored = await self._committer.store(batch)
         except FAILURES as error:
             if is_lost(error):
                 _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
@@ -143,7 +142,7 @@ class Writer:
         if not is_stored:
             await self._commit(waiting, is_wary=is_wary)
             return
-        batch.committed(self._heads)
+        batch.committed(self._committer.heads)
         if batch.events:
             self._tell(batch.events, asyncio.get_running_loop().time() - started)
         for waiter, result in zip(waiting, batch.results, strict=True):
@@ -163,81 +162,6 @@ class Writer:
             return
         log.warning("writer.refused", workspace_id=str(self._workspace_id), error=repr(error))
         _fail(waiting, _meaning(error), error)
-
-    async def _send(self, batch: Batch) -> bool:
-        """Store a foreseen batch by one statement; False when it has to be decided behind locks, and nothing was stored.
-
-        When the connection breaks the very same statement is sent again: it and the lost one both compare the heads,
-        so that at most one of them is stored.
-        """
-        batch.decide()
-        if batch.is_doubtful:
-            self._heads.forget(batch.streams)
-            return False
-        sent, pause = 0, 0.05
-        while True:
-            try:
-                async with self._database.writing() as connection:
-                    sent += 1
-                    await batch.save(connection)
-                return True
-            except asyncpg.SerializationError:
-                self._heads.forget(batch.streams)
-                return sent > 1 and await self._look_up(batch)
-            except FAILURES as error:
-                if batch.results:
-                    log.warning("writer.release_failed", error=repr(error))  # the pool's trouble: it is stored
-                    return True
-                if not (sent and is_lost(error)):
-                    raise
-                log.warning("writer.append_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
-
-    async def _transact(self, batch: Batch) -> bool:
-        """Store the batch by a transaction; False when its COMMIT was cut off and nothing was stored."""
-        is_committed = False
-        try:
-            async with self._database.writing() as connection:
-                await connection.execute("BEGIN")
-                try:
-                    await batch.apply(connection)
-                except BaseException:
-                    with suppress(*FAILURES):
-                        await connection.execute("ROLLBACK")
-                    raise
-                is_committed = await self._committed(connection, batch)
-        except FAILURES as error:
-            if not is_committed:
-                raise
-            log.warning("writer.release_failed", error=repr(error))  # the pool's trouble, not the transaction's
-        return is_committed or await self._look_up(batch)
-
-    async def _committed(self, connection: asyncpg.Connection, batch: Batch) -> bool:
-        """COMMIT; False when the connection was lost in it, so that its outcome has to be looked up."""
-        try:
-            await connection.execute("COMMIT")
-        except FAILURES as error:
-            if not is_lost(error):
-                raise
-            if not batch.has_writes:
-                return True
-            log.warning("writer.commit_cut_off", workspace_id=str(self._workspace_id), error=repr(error))
-            return False
-        return True
-
-    async def _look_up(self, batch: Batch) -> bool:
-        """Ask until the database says whether the batch was stored; meanwhile nothing else is appended."""
-        pause = 0.05
-        while True:
-            with suppress(*FAILURES):
-                async with self._database.writing() as connection:
-                    await settled(connection, self._workspace_id)
-                    is_stored = await batch.is_stored(connection)
-                    log.info("writer.looked_up", workspace_id=str(self._workspace_id), is_stored=is_stored)
-                    return is_stored
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
 
 
 class Writers:

@@ -176,16 +176,16 @@ class Feed:
             ring.prepend(cursor, older)
         piece = Piece(b"".join(frames for _, frames in entries), prev if entries else until)
         self._loaded[cursor] = piece
-        if len(self._loaded) > KEPT_PIECES:
+        while sum(len(kept.frames) for kept in self._loaded.values()) > KEPT_PIECES * PIECE_BYTES:
             del self._loaded[next(iter(self._loaded))]
         return piece
 
     async def heartbeat(self, applied: int, head: int) -> None:
         """Tell every subscriber that the feed lives, and those who have all of it up to where; in slices."""
-        if self._pending_first:
-            return  # the flush that comes is proof enough
         if all(subscriber.is_live for subscriber in self.subscribers):
             self._loaded.clear()
+        if self._pending_first:
+            return  # the flush that comes is proof enough
         beat = Buffer(self.encoding.heartbeat(applied, head))
         for number, subscriber in enumerate(list(self.subscribers), 1):
             if number % SLICE == 0:

@@ -24,11 +24,17 @@ log = structlog.get_logger()
 class Buffer:
     """Bytes for many transports: bare, or with the chunk framing that is added once for all chunked responses."""
 
-    __slots__ = ("bare", "chunked")
+    __slots__ = ("_chunked", "bare")
 
     def __init__(self, bare: bytes) -> None:
         self.bare = bare
-        self.chunked = b"%x\r\n%b\r\n" % (len(bare), bare)
+        self._chunked = b""
+
+    @property
+    def chunked(self) -> bytes:
+        if not self._chunked:
+            self._chunked = b"%x\r\n%b\r\n" % (len(self.bare), self.bare)
+        return self._chunked
 
 
 class Connection:

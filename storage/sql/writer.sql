@@ -64,8 +64,10 @@ SELECT head FROM workspace_heads WHERE workspace_id = $1 FOR UPDATE;
 
 -- name: position_of
 -- The position of this very event, if it is in the log ($1 workspace, $2 stream, $3 sequence, $4 at, $5 type, $6 content).
+-- It may have been erased by now, which leaves its numbers and its time.
 SELECT position FROM events
- WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3 AND at = $4 AND type = $5 AND content = $6;
+ WHERE workspace_id = $1 AND stream_id = $2 AND sequence = $3 AND at = $4
+   AND (type = $5 AND content = $6 OR type = 'erased');
 
 -- name: has_answer
 -- Whether this very answer is stored ($1 workspace, $2 scope, $3 key, $4 at).

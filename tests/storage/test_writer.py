@@ -182,6 +182,22 @@ async def test_a_command_is_never_refused_by_a_state_that_another_process_has_ch
     bench.published[:] = sorted(bench.published + other.published, key=lambda event: event.position)
 
 
+async def test_a_batch_of_which_one_state_is_unknown_trusts_no_remembered_state(bench: Bench) -> None:
+    other = Bench(bench.database, bench.workspace_id)
+    known, unknown, run_id = await bench.create(), await other.create(), uuids.uuid7()
+    await bench.tick(unknown)  # its head is known from now on, but not its state
+
+    async def order(desk: Bench, mission_id: UUID, command: Any) -> Any:
+        return await desk.writers.execute(bench.workspace_id, mission_id, KIND, command)
+
+    await order(other, known, Send(message_id="m", content="go", run_id=run_id, has_slot=True))
+    await asyncio.gather(order(bench, known, Rename(title="A")), order(bench, unknown, Rename(title="B")))
+    row = await Missions(bench.database, kinds()).get(bench.workspace_id, known)
+    assert (row.status, row.run_id, row.title) == ("active", run_id, "A")
+    await other.writers.close()
+    bench.published[:] = sorted(bench.published + other.published, key=lambda event: event.position)
+
+
 async def test_commands_and_activity_without_a_key_lock_and_read_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

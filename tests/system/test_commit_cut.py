@@ -13,10 +13,10 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession
 
-from server.missions.control import Create, Rename, SetStatus
+from server.missions.control import Create, Delete, Rename, SetStatus
 from server.missions.kinds import NO_SPACE
 from server.missions.known import kinds
-from storage import migrations, workspaces
+from storage import housekeeping, migrations, pool, workspaces
 from storage.embedded import throwaway
 from storage.pool import Database
 from storage.rules import Key
@@ -54,9 +54,9 @@ class Desk:
         command = Create(id=self.mission_id, backend="demo", space_id=NO_SPACE, title="cut")
         await self.writers.execute(self.workspace_id, self.mission_id, "control", command)
 
-    async def record(self, *contents: str) -> list[Any]:
-        drafts = [Draft(type="x_tick", content=text, event_id=text, dedupe_key=text) for text in contents]
-        return await self.writers.record(self.workspace_id, self.mission_id, drafts)
+    async def record(self, *contents: str, mission_id: UUID | None = None, is_keyed: bool = False) -> list[Any]:
+        drafts = [Draft(type="x_tick", content=text, dedupe_key=text if is_keyed else None) for text in contents]
+        return await self.writers.record(self.workspace_id, mission_id or self.mission_id, drafts)
 
     async def rename(self, title: str, key: str) -> Any:
         return await self.writers.execute(
@@ -196,6 +196,102 @@ async def test_a_repeated_statement_that_finds_another_head_looks_for_its_own_ev
     assert sorted(event.position for event in desk.published) == [1, 2, 3]
 
 
+async def test_a_repetition_that_meets_a_lock_is_repeated_until_the_heads_have_spoken(
+    connect: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pool._WRITER_SETTINGS, "lock_timeout", "200ms")
+    async with desk_on(connect) as desk:
+        held = desk.proxy.hold()
+        waiting = asyncio.create_task(desk.record("one"))
+        await held.came.wait()
+        async with desk.direct.transaction():
+            await desk.direct.fetch("SELECT FROM streams WHERE id = $1 FOR UPDATE", desk.mission_id)
+            held.delay()
+            await asyncio.sleep(1)  # several repetitions run into the lock
+        await waiting
+        held.late.set()
+        await held.over.wait()
+        stored = await desk.stored()
+        assert [content for _, _, content in stored] == ["cut", "one"]
+        desk.assert_published_is(stored)
+
+
+async def test_callers_of_one_lost_batch_are_never_tried_alone_while_it_may_still_be_stored(
+    connect: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pool._WRITER_SETTINGS, "lock_timeout", "200ms")
+    async with desk_on(connect) as desk:
+        await desk.direct.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$"
+        )
+        await desk.direct.execute(
+            "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW WHEN (NEW.content = 'one') EXECUTE FUNCTION slow()"
+        )
+        held = desk.proxy.hold()
+        waiting = asyncio.gather(desk.record("one"), desk.record("two"))
+        await held.came.wait()
+        held.delay()
+        held.late.set()
+        await waiting
+        stored = await desk.stored()
+        assert [content for _, _, content in stored] == ["cut", "one", "two"]
+        desk.assert_published_is(stored)
+
+
+async def test_a_commit_that_times_out_on_an_open_connection_is_looked_up(
+    connect: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "COMMAND_SECONDS", 1.0)
+
+    @asynccontextmanager
+    async def writing(database: Database) -> AsyncIterator[asyncpg.Connection]:
+        assert database._writers is not None
+        async with database._writers.acquire(timeout=0.5) as connection:  # which bounds its release too
+            yield connection
+
+    monkeypatch.setattr(Database, "writing", writing)
+    async with desk_on(connect) as desk:
+        desk.remember_nothing()
+        held = desk.proxy.hold()
+        waiting = asyncio.create_task(desk.record("one"))
+        await held.came.wait()
+        await asyncio.sleep(2)  # nothing comes back, and nothing breaks
+        held.do_and_cut()
+        await waiting
+        stored = await desk.stored()
+        assert [content for _, _, content in stored] == ["cut", "one"]
+        desk.assert_published_is(stored)
+
+
+async def test_what_was_erased_meanwhile_is_still_found(connect: dict[str, Any]) -> None:
+    async with desk_on(connect) as desk:
+        kept = uuid4()
+        command = Create(id=kept, backend="demo", space_id=NO_SPACE, title="kept")
+        await desk.writers.execute(desk.workspace_id, kept, "control", command)
+        held = desk.proxy.hold()
+        waiting = asyncio.gather(desk.record("in it", mission_id=kept), desk.record("secret"))
+        await held.came.wait()
+        desk.proxy.is_open = False
+        held.do_and_cut()
+        await until(lambda: _are_stored(desk, 4))
+        database = Database(connect, writers=1, readers=1)
+        await database.open()
+        other = Writers(database, kinds(), lambda workspace_id, events: None)
+        await other.execute(desk.workspace_id, desk.mission_id, "control", Delete())
+        await housekeeping.erase_deleted(database)
+        await other.close()
+        await database.close()
+        desk.proxy.is_open = True
+        await waiting
+        assert [content for _, _, content in await desk.stored()].count("in it") == 1
+
+
+async def _are_stored(desk: Desk, count: int) -> bool:
+    return len(await desk.stored()) == count
+
+
 @pytest.mark.parametrize("is_done", [True, False], ids=["committed", "aborted"])
 async def test_nothing_is_appended_while_an_outcome_is_unknown_and_a_repeat_gets_the_first_answer(
     desk: Desk, is_done: bool
@@ -204,7 +300,7 @@ async def test_nothing_is_appended_while_an_outcome_is_unknown_and_a_repeat_gets
     renamed = asyncio.create_task(desk.rename("new title", "key-1"))
     await held.came.wait()
     desk.proxy.is_open = False
-    recorded = asyncio.create_task(desk.record("behind"))
+    recorded = asyncio.create_task(desk.record("behind", is_keyed=True))
     (held.do_and_cut if is_done else held.lose)()
     for waiting in (renamed, recorded):
         with pytest.raises(OutcomeUnknown):
@@ -215,7 +311,7 @@ async def test_nothing_is_appended_while_an_outcome_is_unknown_and_a_repeat_gets
     desk.proxy.is_open = True
     again = await desk.rename("new title", "key-1")
     assert again.answer == '{"title":"new title"}'
-    [behind] = await desk.record("behind")
+    [behind] = await desk.record("behind", is_keyed=True)
     stored = await desk.stored()
     assert [content for _, _, content in stored] == ["cut", "new title", "behind"]
     assert (behind.position, behind.sequence, behind.fresh) == (3, 3, False)

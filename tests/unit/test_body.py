@@ -83,6 +83,8 @@ async def test_the_refusal_names_the_path() -> None:
         (b'{"text":"\xed\xa0\x80"}', "\ufffd"),
         ('{"text":"héllo 😀"}'.encode(), "héllo 😀"),
         (rb'{"text":"ok","value":{"k\u0000":"\udfff"}}', "ok"),
+        ('{"text":"a\\u0000b"}'.encode("utf-16-le"), "a\ufffdb"),
+        ('{"text":"\\ud800"}'.encode("utf-32-be"), "\ufffd"),
     ],
 )
 async def test_text_that_cannot_be_stored_is_cleaned(raw: bytes, text: str) -> None:

@@ -234,7 +234,8 @@ BEGIN
 END
 $$;
 
--- The last position of a workspace whose event is older than a moment, or its floor: `at` grows with the position.
+-- The last position of a workspace whose event is older than a moment, or its floor: `at` grows with the position
+-- (but for a batch that was sent again: it keeps the time of its first try).
 CREATE FUNCTION last_position_before(of_workspace uuid, moment timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
