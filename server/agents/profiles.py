@@ -250,6 +250,7 @@ def launch_for(
     home: Path,
     model: str | None = None,
     sandbox: Sandbox = _UNSHUT,
+    owner: str = "",
 ) -> Launch:
     """How to start this backend for one run. BadRequest if it or the model's name is none; Unavailable if it is not
     installed or a setting of it is missing.
@@ -275,6 +276,7 @@ def launch_for(
         files=profile.files,
         model=_asked_model(profile, env, chosen),
         loading=profile.loading,
+        owner=owner,
         sandbox=structs.replace(sandbox, readable=(*sandbox.readable, *_readable(profile, env))),
     )
 

@@ -16,6 +16,7 @@ class Usage:
         self.tokens: dict[str, int] = {}
         self.context: dict[str, int] = {}
         self.cost: float | None = None
+        self.cost_before = 0.0
         self.currency = ""
 
     def take_update(self, update: dict[str, Any]) -> None:
@@ -34,8 +35,13 @@ class Usage:
 
     @property
     def cost_cents(self) -> int:
-        """The cost in US cents, rounded; 0 when unknown or in another currency."""
-        return round(self.cost * 100) if self.cost is not None and self.currency == "USD" else 0
+        """The turn's cost in US cents, rounded; 0 when unknown or in another currency.
+
+        `cost_before` is what the session had cost when the turn began.
+        """
+        if self.cost is None or self.currency != "USD":
+            return 0
+        return round((self.cost - self.cost_before if self.cost >= self.cost_before else self.cost) * 100)
 
     def metadata(self) -> dict[str, Any] | None:
         """The body of the usage event, or None when nothing was reported."""
