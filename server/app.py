@@ -29,6 +29,7 @@ from server.operations.metrics import Metrics
 from server.operations.requests import note_status, request_context
 from server.operations.rights import Rights
 from server.routing import mount
+from server.runs.agents import MissionAgents
 from server.runs.keeper import RunKeeper
 from server.settings import Settings
 from server.socket import ROUTES as SOCKET
@@ -96,16 +97,12 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         writers = Writers(database, known, publish, on_batch=metrics.batch)
         stack.push_async_callback(writers.close)
         spaces = Spaces(database, settings.data_dir, settings.space_roots)
-        keeper = RunKeeper(
-            runs=Runs(database),
+        records = Runs(database)
+        agents = MissionAgents(
+            runs=records,
             log=source,
-            missions=missions,
-            writers=writers,
-            hub=hub,
-            kinds=known,
             spaces=spaces,
             environment=environment,
-            max_parallel=settings.max_parallel_missions,
             sandbox=Sandbox(
                 policy=settings.agent_sandbox,
                 path=environment.get("PATH", ""),
@@ -113,6 +110,17 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
                 readable=settings.agent_readable,
             ),
             limits=TurnLimits(question_seconds=settings.question_seconds),
+            idle_seconds=settings.agent_idle_seconds,
+            most=lambda: settings.max_parallel_missions,
+        )
+        keeper = RunKeeper(
+            runs=records,
+            missions=missions,
+            writers=writers,
+            hub=hub,
+            kinds=known,
+            agents=agents,
+            max_parallel=settings.max_parallel_missions,
         )
         runs.append(keeper)
         authenticator = Authenticator(

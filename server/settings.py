@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     question_seconds: float = Field(3600.0, gt=0)
     space_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     agent_sandbox: Literal["require", "prefer", "off"] = "prefer"
+    agent_idle_seconds: float = Field(300.0, ge=0)
     agent_readable: Annotated[tuple[Path, ...], NoDecode] = ()
 
     retention_days: int | None = Field(None, ge=1)

@@ -25,7 +25,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     `environment` comes on top of what every agent gets (HOME, TMPDIR, XDG_* below `home`, LANG, TERM …); `secrets`
     names those of its variables that must never be shown. `files` are written below `home` unless they exist.
-    `sandbox` says how the agent is shut in, `loading` what to mind when it loads a session.
+    `sandbox` says how the agent is shut in, `loading` what to mind when it loads a session, `owner` which
+    server it belongs to, so that the next one finds what a killed one left.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Sandbox = Sandbox()
     loading: Loading = Loading()
     mode: str | None = None
+    owner: str = ""
 
     @property
     def veil(self) -> Veil:

@@ -94,6 +94,7 @@ def launch_for(
     model: str | None = None,
     sandbox: Sandbox = _UNSHUT,
     agent: str | None = None,
+    owner: str = "",
 ) -> Launch:
     """How to start this backend for one run. BadRequest if it or the model's name is none; Unavailable if it is not
     installed or a setting of it is missing.
@@ -119,6 +120,7 @@ def launch_for(
         files=profile.files,
         model=_asked_model(profile, env, chosen),
         loading=profile.loading,
+        owner=owner,
         sandbox=structs.replace(sandbox, readable=(*sandbox.readable, *_readable(profile, env))),
         mode=mode_of(backend, agent),
     )

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from acp import RequestError
 from acp.connection import Connection
+from msgspec import structs
 
 from server.agents.acp_transport import AgentTransport
 from server.agents.clocks import TurnLimits
@@ -30,12 +31,16 @@ class Hearer(Protocol):
 
 
 class Session:
-    """A running agent. Made by `start`; `close` must be awaited. `hearer` may be changed at any time."""
+    """A running agent. Made by `start`; `close` must be awaited. `hearer` may be changed at any time.
+
+    `cost` is what the agent said that the session had cost at the end of its last turn.
+    """
 
     def __init__(self, launch: Launch, process: AgentProcess, hearer: Hearer, limits: TurnLimits) -> None:
         self.launch = launch
         self.process = process
         self.hearer = hearer
+        self.cost = 0.0
         self.transport = AgentTransport(
             process.stdout,
             process.stdin,
@@ -59,6 +64,15 @@ class Session:
                 process.release()
             raise
         return cls(launch, process, hearer, limits)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be spoken to."""
+        return self.process.exit_code is None and self.transport.fault is None and not self.transport.ended.is_set()
+
+    def is_fit(self, launch: Launch) -> bool:
+        """Whether an agent started for another run would be the same."""
+        return structs.replace(launch, run_id=self.launch.run_id) == self.launch
 
     async def close(self, *, exit_seconds: float, term_seconds: float) -> None:
         """End the agent and everything that it started; what it says meanwhile is still heard."""

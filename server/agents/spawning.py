@@ -14,7 +14,7 @@ import structlog
 from server.agents.process import AgentProcess, Launch
 from server.agents.programs import folders_of
 from server.agents.sandbox import Kind, wrapped
-from server.agents.survivors import RUN_MARKER
+from server.agents.survivors import OWNER_MARKER, RUN_MARKER
 from streams.errors import AgentFailed
 
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -47,6 +47,7 @@ def environment_of(launch: Launch) -> dict[str, str]:
         **{name: str(launch.home / folder) for name, folder in _HOME_FOLDERS.items()},
         **launch.environment,
         RUN_MARKER: launch.run_id,
+        **({OWNER_MARKER: launch.owner} if launch.owner else {}),
     }
 
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,17 +11,16 @@ import structlog
 from acp import RequestError
 
 from server.agents import failures
-from server.agents.budgets import Use
 from server.agents.clocks import DEFAULT_LIMITS, TurnClocks, TurnLimits
-from server.agents.content import as_text
 from server.agents.conversation import Conversation
 from server.agents.mapper import TurnMapper
 from server.agents.memory import Past
+from server.agents.outcome import TurnOutcome, stop_reason
 from server.agents.permissions import Question
 from server.agents.policy import DEFAULT, Policy
 from server.agents.process import Launch
 from server.agents.questions import OpenQuestions, Reply
-from server.agents.session import Session
+from server.agents.session import Hearer, Session
 from server.agents.sink import Sink
 from streams.errors import AgentFailed
 from streams.event import Draft
@@ -30,25 +28,6 @@ from streams.event import Draft
 __all__ = ["NO_PAST", "Launch", "Sink", "TurnLimits", "TurnOutcome", "run_turn"]
 
 log = structlog.get_logger()
-
-
-class TurnOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a turn ended.
-
-    `text` is the assistant text since the last boundary, whole or partial; it has not been recorded. `reason` is
-    end_turn, max_tokens, max_turn_requests, refusal, cancelled or failed, `success` true for end_turn alone. `error`
-    is for people and says the next step. `usage` counts tokens by the agent's names in snake_case; `use` is what counts.
-    """
-
-    text: str
-    success: bool
-    reason: str
-    error: str | None = None
-    session_id: str | None = None
-    session_at: datetime | None = None
-    model: str | None = None
-    usage: dict[str, int] = {}
-    use: Use = Use()
 
 
 NO_PAST = Past()
@@ -63,20 +42,26 @@ async def run_turn(
     limits: TurnLimits = DEFAULT_LIMITS,
     past: Past = NO_PAST,
     policy: Callable[[], Policy] = lambda: DEFAULT,
+    session: Session | None = None,
+    between: Callable[[Session], Hearer] | None = None,
 ) -> TurnOutcome:
     """Run one turn and leave no process behind. Raises only what the sink raises, never for what an agent does.
 
-    The agent is given its memory of the mission: the session that `past` names, or else its summary.
+    With `session` an agent that is up runs it; else one is started and given its memory of the mission: the session
+    that `past` names, or else its summary. With `between` an agent that ended its turn well lives on, is the outcome's
+    `session`, and speaks to what `between` makes. An agent that turns out to be dead, or dies of its old session, is
+    replaced.
 
     Setting `cancel` ends the turn by ACP's cancel sequence; what was said so far is kept. When the calling task is
     cancelled, the agent is ended too, before CancelledError goes on. `policy` tells what the agent may do unasked; it
     is looked at for each request, so that it may change during the turn.
     """
     started = time.monotonic()
-    turn = _Turn(launch, sink, cancel, limits, policy)
-    outcome = await turn.run(prompt, past)
-    if turn.is_stillborn:  # the session that it loaded was its end: go on without
-        outcome = await _Turn(launch, sink, cancel, limits, policy).run(prompt, Past(summary=past.summary))
+    turn = _Turn(launch, sink, cancel, limits, policy, between)
+    outcome = await turn.run(prompt, past, session)
+    if turn.is_stillborn:
+        past = past if session is not None else Past(summary=past.summary)
+        outcome = await _Turn(launch, sink, cancel, limits, policy, between).run(prompt, past, None)
     log.info(
         "agent turn ended",
         run_id=launch.run_id,
@@ -110,12 +95,20 @@ class _Ended(msgspec.Struct, frozen=True):
 
 class _Turn:
     def __init__(
-        self, launch: Launch, sink: Sink, cancel: asyncio.Event, limits: TurnLimits, policy: Callable[[], Policy]
+        self,
+        launch: Launch,
+        sink: Sink,
+        cancel: asyncio.Event,
+        limits: TurnLimits,
+        policy: Callable[[], Policy],
+        between: Callable[[Session], Hearer] | None,
     ) -> None:
         self._launch = launch
         self._sink = sink
         self._cancel = cancel
         self._limits = limits
+        self._between = between
+        self._kept: Session | None = None
         self._mapper = TurnMapper(lambda: str(uuid.uuid4()), veil=launch.veil, policy=policy)
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._questions = OpenQuestions(
@@ -126,27 +119,40 @@ class _Turn:
         self._is_called_off = False
         self.is_stillborn = False
 
-    async def run(self, prompt: str, past: Past) -> TurnOutcome:
-        if self._cancel.is_set():
+    async def run(self, prompt: str, past: Past, warm: Session | None) -> TurnOutcome:
+        session = warm
+        if session is not None:
+            session.hearer = self
+            self._mapper.usage.cost_before = session.cost
+        elif self._cancel.is_set():
             return TurnOutcome(text="", success=False, reason="cancelled")
-        try:
-            session = await Session.start(self._launch, self, self._limits)
-        except AgentFailed as error:
-            return TurnOutcome(text="", success=False, reason="failed", error=error.message)
-        talk = asyncio.create_task(self._talk(session, prompt, past))
+        else:
+            try:
+                session = await Session.start(self._launch, self, self._limits)
+            except AgentFailed as error:
+                return TurnOutcome(text="", success=False, reason="failed", error=error.message)
+        talk = asyncio.create_task(self._talk(session, prompt, None if warm else past))
         pump = asyncio.create_task(self._pump(session))
         try:
-            stalled = await self._wait(talk, pump, session)
-        finally:
-            await _to_the_end(self._close(talk, pump, session))
-        if self._questions.broken.done():
-            self._questions.broken.result()
+            try:
+                stalled = await self._wait(talk, pump, session)
+            finally:
+                await _to_the_end(self._close(talk, pump, session))
+            if self._questions.broken.done():
+                self._questions.broken.result()
+        except BaseException:
+            if self._kept is not None:
+                await _to_the_end(self._end(self._kept))
+            raise
         error_text = stalled or self._explain(talk, session)
-        self.is_stillborn = session.conversation.is_loading and not (stalled or self._is_called_off)
+        is_early = session.conversation.is_loading or (warm is not None and not self._clocks.has_updates)
+        is_lost = not talk.cancelled() and isinstance(talk.exception(), ConnectionError)
+        self.is_stillborn = is_early and is_lost and not (stalled or self._is_called_off)
         return self._outcome(talk, error_text, session.conversation)
 
-    async def _talk(self, session: Session, prompt: str, past: Past) -> dict[str, Any]:
-        await session.conversation.open(past)
+    async def _talk(self, session: Session, prompt: str, past: Past | None) -> dict[str, Any]:
+        if past is not None:
+            await session.conversation.open(past)
         session.transport.begin()
         self._mapper.model = session.conversation.model
         return await session.conversation.prompt(prompt)
@@ -235,10 +241,23 @@ class _Turn:
         await self._questions.halt()
         talk.cancel()
         await asyncio.wait({talk})
-        await session.close(exit_seconds=self._limits.exit_seconds, term_seconds=self._limits.term_seconds)
+        if self._between is not None and self._may_live_on(talk, session):
+            self._kept = session
+            session.hearer = self._between(session)
+        else:
+            await self._end(session)
         response = None if talk.cancelled() or talk.exception() else talk.result()
         self._queue.put_nowait(_Ended("cancelled" if self._is_called_off else "unknown", response))
         await pump
+        session.cost = self._mapper.usage.cost or session.cost
+
+    async def _end(self, session: Session) -> None:
+        await session.close(exit_seconds=self._limits.exit_seconds, term_seconds=self._limits.term_seconds)
+
+    def _may_live_on(self, talk: asyncio.Task[dict[str, Any]], session: Session) -> bool:
+        """Whether the agent has ended its turn by itself and well; one that was called off may still do something."""
+        is_broken = self._questions.broken.done() or self._mapper.fault is not None or self._cancel.is_set()
+        return not (talk.cancelled() or talk.exception() or is_broken) and session.is_alive
 
     def _explain(self, talk: asyncio.Task[dict[str, Any]], session: Session) -> str | None:
         """Why the turn failed, for people; None when it did not."""
@@ -259,7 +278,7 @@ class _Turn:
         if self._is_called_off:
             reason, error = "cancelled", None
         elif error is None:
-            reason = self._stop_reason(talk.result())
+            reason = stop_reason(talk.result(), has_rejection=self._has_rejection)
             error = failures.STOPS.get(reason)
         return TurnOutcome(
             text=self._mapper.text,
@@ -271,11 +290,5 @@ class _Turn:
             model=conversation.model,
             usage=self._mapper.usage.tokens,
             use=self._mapper.usage.use(conversation.model),
+            session=self._kept,
         )
-
-    def _stop_reason(self, response: dict[str, Any]) -> str:
-        reason = as_text(response.get("stopReason"))
-        if reason == "cancelled":
-            # Some agents end their turn this way after a "no"; nobody called this turn off.
-            return "end_turn" if self._has_rejection else "cancelled"
-        return reason if reason == "end_turn" or reason in failures.STOPS else "failed"

@@ -17,6 +17,7 @@ class Usage:
         self.tokens: dict[str, int] = {}
         self.context: dict[str, int] = {}
         self.cost: float | None = None
+        self.cost_before = 0.0
         self.currency = ""
 
     def take_update(self, update: dict[str, Any]) -> None:
@@ -34,11 +35,14 @@ class Usage:
         self.tokens = next(filter(None, (_tokens(as_object(place)) for place in places)), self.tokens)
 
     def use(self, model: str | None) -> Use:
-        """What is known to be used so far, with its cost; a cost in another currency than dollars is not known.
+        """What the turn is known to have used so far, with its cost; a cost in another currency than dollars is not known.
 
-        Until the tokens are reported, those in the context window are the least that was used.
+        Until the tokens are reported, those in the context window are the least that was used. `cost_before` is what
+        the session had cost when the turn began.
         """
         reported = self.cost if self.currency == "USD" else None
+        if reported is not None and reported >= self.cost_before:
+            reported -= self.cost_before
         return billed(counted(self.tokens, at_least=self.context.get("used", 0)), model, reported)
 
     def metadata(self) -> dict[str, Any] | None:

@@ -10,19 +10,14 @@ import msgspec
 import structlog
 import uuid_utils.compat as uuids
 
-from server.agents import profiles
 from server.agents.budgets import MICROS_PER_CENT, Budget, Use
-from server.agents.memory import CONVERSATION, Past, summary_of
-from server.agents.policy import DEFAULT
-from server.agents.sandbox import Sandbox
-from server.agents.survivors import sweep
-from server.agents.turn import TurnLimits, TurnOutcome, run_turn
+from server.agents.survivors import sweep, sweep_left
+from server.agents.turn import TurnOutcome
 from server.missions.kinds import MissionKind, command
+from server.runs.agents import MissionAgents
 from server.runs.closing import close_questions
 from server.runs.owner import is_dead, this_process
 from server.runs.turn import Turn, patiently
-from server.spaces import Spaces
-from storage.log import Log
 from storage.missions import MissionRow, Missions
 from storage.rules import Outcome
 from storage.runs import OpenRun, Runs
@@ -45,38 +40,32 @@ class RunKeeper:
         self,
         *,
         runs: Runs,
-        log: Log,
         missions: Missions,
         writers: Writers,
         hub: Hub,
         kinds: Mapping[str, MissionKind],
-        spaces: Spaces,
-        environment: Mapping[str, str],
+        agents: MissionAgents,
         max_parallel: int,
-        sandbox: Sandbox,
-        limits: TurnLimits,
     ) -> None:
         self.max_parallel = max_parallel
         self.turns: dict[UUID, Turn] = {}
         self._runs = runs
-        self._log = log
         self._missions = missions
         self._writers = writers
         self._hub = hub
         self._kinds = kinds
-        self._spaces = spaces
-        self._environment = environment
-        self._sandbox = sandbox
-        self._limits = limits
+        self._agents = agents
         self._owner = this_process()
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._forgetting: set[asyncio.Task[None]] = set()
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "user_message": self._said,
             "cancel_requested": self._cancelled,
             "tool_result": self._answered,
             "mission_settings_updated": self._configured,
+            "mission_deleted": self._deleted,
             "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
             "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
             "progress": lambda event: self._hub.signals.drop(event.stream_id, "progress"),
@@ -112,7 +101,7 @@ class RunKeeper:
         self._beat = asyncio.create_task(self._keep(), name="run keeper")
 
     async def close(self) -> None:
-        """Interrupt the running turns; each stores what its agent had said."""
+        """Interrupt the running turns, each of which stores what its agent had said, and end the idle agents."""
         self._is_closing = True
         if self._beat is not None:
             self._beat.cancel()
@@ -126,6 +115,8 @@ class RunKeeper:
             for task in unfinished:  # the database is away; the next start finds these runs by their leases
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._forgetting)
+        await self._agents.close()
 
     async def _keep(self) -> None:
         while True:
@@ -187,6 +178,11 @@ class RunKeeper:
                 if "budget" in event.data():
                     turn.meter.allow(Budget(**event.data()["budget"]))
 
+    def _deleted(self, event: Event) -> None:
+        task = asyncio.create_task(self._agents.forget(UUID(event.data()["mission_id"])))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
     def _answered(self, event: Event) -> None:
         if event.tool_call_id is None or (event.actor or "").startswith("agent"):
             return
@@ -211,7 +207,7 @@ class RunKeeper:
 
     async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
         facts = self._kinds[mission.kind].facts(mission.state)
-        turn.sandbox = sandbox = await self._sandbox.kind()
+        turn.sandbox = sandbox = await self._agents.sandbox()
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -231,45 +227,18 @@ class RunKeeper:
         turn.actor = f"agent:{facts.backend}"
         turn.policy = turn.policy or facts.permission_policy  # a change that came meanwhile is newer than the row
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
-        try:
-            space = await patiently(lambda: self._spaces.directory(turn.workspace_id, facts.space_id))
-            launch = profiles.launch_for(
-                facts.backend,
-                self._environment,
-                run_id=str(turn.run_id),
-                space=space,
-                home=self._spaces.home(turn.mission_id),
-                model=facts.model_override,
-                sandbox=self._sandbox,
-                agent=facts.run_agent,
-            )
-        except MissionstreamError as error:
-            await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
-            return
 
         async def spend(use: Use) -> None:
             verb, run_id = "spend", turn.run_id
             await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
 
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
-            past = await patiently(lambda: self._past(turn, facts.backend))
-            async with turn.meter.watching(facts.budget, facts.spent, spend):
-                outcome = await run_turn(
-                    launch,
-                    turn.started.content,
-                    turn,
-                    cancel=turn.cancel,
-                    limits=self._limits,
-                    past=past,
-                    policy=lambda: turn.policy or DEFAULT,
-                )
+            try:
+                async with turn.meter.watching(facts.budget, facts.spent, spend):
+                    outcome = await self._agents.run(turn, facts)
+            except MissionstreamError as error:
+                outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
         await self._end(turn, outcome)
-
-    async def _past(self, turn: Turn, backend: str) -> Past:
-        """What the turn's agent may know of the mission so far."""
-        session_id, session_at = await self._runs.last_session(turn.workspace_id, turn.mission_id, backend)
-        said = await self._log.newest(turn.workspace_id, turn.mission_id, CONVERSATION, limit=40, max_bytes=256 << 10)
-        return Past(session_id=session_id, session_at=session_at, summary=summary_of(said, turn.started.sequence))
 
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
         reason = reason or outcome.reason
@@ -329,8 +298,10 @@ class RunKeeper:
 
     async def _recover(self, *, is_boot: bool) -> None:
         lost = [run for run in await self._runs.open() if run.run_id not in self.turns and self._is_lost(run)]
-        if lost:
-            killed = await sweep([str(run.run_id) for run in lost])
+        # an agent that outlived its server may have been idle, of no run at all
+        left = await sweep_left(is_dead) if is_boot or lost else 0
+        if lost or left:
+            killed = await sweep([str(run.run_id) for run in lost]) + left
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
         for run in lost:
             with suppress(NotFound):

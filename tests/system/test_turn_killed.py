@@ -1,8 +1,10 @@
 """kill -9 of the server in the middle of agents' turns: nothing stays stuck, nothing said is lost, nothing lives on."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.system.node import Node, marked_processes
@@ -105,6 +107,37 @@ async def test_a_question_that_a_kill_left_open_is_closed_and_its_mission_can_be
             assert reply.status == 200, await reply.text()
         await _status(http, mission_id, "completed")
     assert await node.findings() == []
+
+
+@pytest.mark.parametrize("policy", ["prefer", "off"])
+async def test_a_kill_while_agents_are_idle_leaves_nothing_alive(new_node: Callable[..., Node], policy: str) -> None:
+    node = new_node({"MISSIONSTREAM_AGENT_SANDBOX": policy})
+    async with node.http() as http:
+        # in a session of its own, it lives on when its agent notices the server's end
+        daemon = "setsid sh -c 'touch up; exec sleep 300' > /dev/null 2>&1 &"
+        idle = await _mission(http, f"run {daemon} while [ ! -e up ]; do sleep 0.01; done\nsay ready")
+        await _status(http, idle, "completed")
+        left = _agents(node)
+        assert len(left) > 1
+        await node.killed_and_started()
+        assert not {pid for pid in _agents(node) if pid in left}
+        await _send(http, idle, "recall")
+        await until(lambda: _spoken(http, idle, "I remember 2 messages, this one included."))
+
+
+async def _send(http: ClientSession, mission_id: str, content: str) -> None:
+    async with http.post("/api/control/message", json={"content": content, "mission_id": mission_id}) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def _spoken(http: ClientSession, mission_id: str, content: str) -> bool:
+    return any(event["content"] == content for event in await _events(http, mission_id))
+
+
+def _agents(node: Node) -> set[int]:
+    """The living processes of this server's agents."""
+    found = marked_processes("MISSIONSTREAM_RUN_OWNER=")
+    return {process.pid for process in found if process.environment.get("HOME", "").startswith(str(node.folder))}
 
 
 def _runs(node: Node) -> set[str]:

@@ -32,6 +32,7 @@ NAMES = [
     ("MISSIONSTREAM_MAX_PARALLEL_MISSIONS", "9", "max_parallel_missions", 9),
     ("MISSIONSTREAM_SPACE_ROOTS", "/a:/b", "space_roots", (Path("/a"), Path("/b"))),
     ("MISSIONSTREAM_AGENT_SANDBOX", "require", "agent_sandbox", "require"),
+    ("MISSIONSTREAM_AGENT_IDLE_SECONDS", "0", "agent_idle_seconds", 0),
     ("MISSIONSTREAM_AGENT_READABLE", "/opt/a:/opt/b", "agent_readable", (Path("/opt/a"), Path("/opt/b"))),
     ("MISSIONSTREAM_HEARTBEAT_SECONDS", "2.5", "heartbeat_seconds", 2.5),
     ("MISSIONSTREAM_FLUSH_GAP_MS", "0", "flush_gap_ms", 0),
