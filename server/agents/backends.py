@@ -35,7 +35,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     model endpoint, `model` when a model is chosen. `keys` are secrets and `settings` plain variables that are handed on
     from the server's environment when set there. `files` are written below the home. `modes` are the agents that a
     mission or a message may choose. `readable` folders are shown in the sandbox beside the program's own. `loading` is
-    what to mind when it loads a session. The agent counts as installed when its command's first word is found.
+    what to mind when it loads a session. `node` is the least major version of Node that its program was seen to run on;
+    None where it needs none. The agent counts as installed when its command's first word is found.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[Mode, ...] = ()
     readable: tuple[str, ...] = ()
     loading: Loading = Loading()
+    node: int | None = None
 
 
 _OPENCODE_CONFIG: dict[str, Any] = {
@@ -123,6 +125,7 @@ PROFILES: Mapping[str, Profile] = {
             name="Claude Code",
             command=("claude-agent-acp",),
             install="npm install -g @agentclientprotocol/claude-agent-acp",
+            node=20,
             environment={
                 "CLAUDE_CONFIG_DIR": "{home}/.claude",
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -149,6 +152,7 @@ PROFILES: Mapping[str, Profile] = {
             name="Codex",
             command=("codex-acp",),
             install="npm install -g @agentclientprotocol/codex-acp",
+            node=20,
             environment={
                 "CODEX_HOME": "{home}/.codex",
                 "NO_BROWSER": "1",
@@ -171,6 +175,7 @@ PROFILES: Mapping[str, Profile] = {
             name="Gemini CLI",
             command=("gemini", "--acp"),
             install="npm install -g @google/gemini-cli",
+            node=20,
             # Its relaunch wrapper would hide the death of the real agent.
             environment={"GEMINI_CLI_NO_RELAUNCH": "1"},
             endpoint={"GOOGLE_GEMINI_BASE_URL": "{base_url}"},
@@ -217,8 +222,8 @@ PROFILES: Mapping[str, Profile] = {
 
 
 def profile_of(backend: str) -> Profile:
-    """The backend's profile; BadRequest for one that we do not know."""
+    """The backend's profile; BadRequest, with those that there are, for one that we do not know."""
     try:
         return PROFILES[backend]
     except KeyError:
-        raise BadRequest(f"Unknown backend: {backend}") from None
+        raise BadRequest(f"Unknown backend: {backend[:40]}; one of {', '.join(PROFILES)}") from None

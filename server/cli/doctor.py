@@ -5,10 +5,11 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from server.cli.checks import Check, State
 from server.cli.exits import Exit
 from server.cli.options import command, database_options
 from server.cli.output import Output
@@ -17,17 +18,7 @@ if TYPE_CHECKING:
     from server.settings import Settings
     from storage.datadir import DataDirectory
 
-State = Literal["ok", "missing", "wrong"]
 _STYLES: dict[State, str] = {"ok": "green", "missing": "yellow", "wrong": "bold red"}
-
-
-class Check(NamedTuple):
-    """One thing looked at: `missing` things are optional, `wrong` ones prevent a server or all agents."""
-
-    name: str
-    state: State
-    found: str
-    next_step: str | None = None
 
 
 @command("doctor")
@@ -36,13 +27,20 @@ class Check(NamedTuple):
 def doctor(output: Output, settings: "Settings") -> int:
     """Check what a server needs on this machine.
 
-    Looks at Python, PostgreSQL's programs, the data directory or the database, the agents' sandbox and the agents'
-    programs. Exit code 1 when a server could not start, or no agent could.
+    Looks at Python, PostgreSQL's programs, the data directory or the database, and the agents: their sandbox, their
+    programs and versions, Node, their keys, and whether they answer when started. Exit code 1 when a server could not
+    start, or no agent could.
     """
     from server import logs
+    from server.cli.backends import backend_checks
 
     logs.configure("console", "debug" if output.is_debug else "warning")
-    checks = [_python(), *_database(settings, output), _sandbox(settings), *_backends()]
+    checks = [
+        _python(),
+        *_database(settings, output),
+        _sandbox(settings),
+        *asyncio.run(backend_checks(os.environ)),
+    ]
     if output.is_json:
         output.value([check._asdict() for check in checks])
     else:
@@ -137,15 +135,3 @@ def _sandbox(settings: "Settings") -> Check:
     if policy == "require":
         return Check(name, "wrong", f"{fault}; {SETTING} is require, so no agent can start", INSTALL)
     return Check(name, "missing", f"{fault}; agents run without one", INSTALL)
-
-
-def _backends() -> Iterator[Check]:
-    from server.agents import profiles
-
-    for profile in profiles.PROFILES.values():
-        program = profiles.command_for(profile.id, os.environ)[0]
-        if profiles.is_installed(profile.id, os.environ):
-            yield Check(f"backend {profile.id}", "ok", program)
-        else:
-            yield Check(f"backend {profile.id}", "missing", f"{program} is not on the PATH", profile.install)
-    yield Check("default backend", "ok", profiles.default_backend(os.environ))

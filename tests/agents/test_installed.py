@@ -16,7 +16,9 @@ def package(tmp_path: Path) -> Path:
     (home / "dist").mkdir(parents=True)
     (home / "dist" / "index.js").write_text("#!/bin/sh\n")
     (home / "dist" / "index.js").chmod(0o755)
-    (home / "package.json").write_text('{"name": "@google/gemini-cli", "version": "0.61.0"}')
+    (home / "package.json").write_text(
+        '{"name": "@google/gemini-cli", "version": "0.61.0", "engines": {"node": ">=20"}}'
+    )
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "gemini").symlink_to(home / "dist" / "index.js")
     return home
@@ -24,7 +26,7 @@ def package(tmp_path: Path) -> Path:
 
 def test_the_version_is_that_of_the_package_behind_the_program(tmp_path: Path, package: Path) -> None:
     found = installed("gemini", {"PATH": str(tmp_path / "bin")})
-    assert (found.program, found.version) == (str(tmp_path / "bin" / "gemini"), "0.61.0")
+    assert (found.program, found.version, found.node) == (str(tmp_path / "bin" / "gemini"), "0.61.0", ">=20")
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,8 @@ async def configure_mission(request: web.Request) -> web.Response:
         changes["permission_policy"] = policy_of(body.permission_policy)
     if body.budget is not msgspec.UNSET:
         changes["budget"] = body.budget and body.budget.named()
+    if not changes:
+        raise Unprocessable("name at least one of agent, permission_policy and budget")
     outcome = await execute(request, identity(request), "configure", answer=shown(services, KIND), **changes)
     return raw(outcome.answer.encode())
 

@@ -7,6 +7,8 @@ import json
 import msgspec
 import pytest
 
+from server.agents.backends import PROFILES
+from server.agents.greeting import greet
 from server.agents.turn import TurnOutcome
 from tests.agents.model.script import Script
 from tests.agents.model.server import MODEL, Model, serving_model
@@ -101,3 +103,22 @@ async def test_a_key_alone_opens_a_session_with_the_vendors_own_endpoint(backend
     cancel.set()
     outcome = await running
     assert (outcome.reason, bool(outcome.session_id)) == ("cancelled", True)
+
+
+# The program refuses this one to root.
+_MODES = [(each, mode.id) for each in BACKENDS for mode in PROFILES[each].modes if mode.id != "bypassPermissions"]
+
+
+@pytest.mark.parametrize(("backend", "mode"), _MODES, indirect=["backend"])
+async def test_a_real_agent_takes_every_mode_of_the_table(backend, mode, launch, turn, recorder, living):
+    async with serving_model(Script()) as model:
+        outcome = await turn(msgspec.structs.replace(launch(model), mode=mode), seconds=120, **_LIMITS)
+    assert (outcome.reason, outcome.error) == ("end_turn", None)
+    told = [entry["message"] for entry in recorder.entries if mode in str(entry["message"].get("params"))]
+    methods = {message.get("method") for message in told} & {"session/set_mode", "session/set_config_option"}
+    assert bool(methods) is (mode != PROFILES[backend].modes[0].id)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+async def test_a_real_agent_answers_a_greeting_without_a_model(backend, launch, living):
+    assert (await greet(launch(None))).seconds > 0

@@ -23,6 +23,7 @@ POSTS: dict[str, dict[str, Any]] = {
     MISSIONS: {"title": "t", "agent": "a", "model_override": "m", "backend": "demo", "config_profile": "c"},
     MISSIONS + "/{id}/status": {"status": "pending"},
     MISSIONS + "/{id}/title": {"title": "t"},
+    MISSIONS + "/{id}/settings": {"agent": "a", "permission_policy": "ask"},
     MISSIONS + "/{id}/resume": {"skip_message": True},
     MISSIONS + "/{id}/parallel": {"content": "say x", "model": "m"},
     MISSIONS + "/{id}/events": {

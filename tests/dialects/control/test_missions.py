@@ -104,7 +104,10 @@ class TestCreate:
 
     async def test_an_unknown_backend_is_named(self, owner: ClientSession) -> None:
         answer = await ask(owner, "POST", MISSIONS, json={"backend": "hal9000"})
-        assert (answer.status, answer.text) == (400, "Unknown backend: hal9000")
+        assert (answer.status, answer.text) == (
+            400,
+            "Unknown backend: hal9000; one of opencode, claudecode, codex, gemini, grok, demo",
+        )
 
     async def test_a_backend_that_is_not_installed_says_how_to_install_it(
         self, owner: ClientSession, shared: Serving

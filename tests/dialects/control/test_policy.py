@@ -102,8 +102,9 @@ async def test_a_change_to_less_counts_at_once_too(owner: ClientSession) -> None
 
 async def test_a_setting_that_stays_as_it_is_leaves_no_event(owner: ClientSession) -> None:
     mission = await create(owner, permission_policy="allow_reads")
-    for body in ({}, {"permission_policy": "allow_reads"}):
-        assert (await post(owner, settings(mission), body))["permission_policy"] == "allow_reads"
+    assert (await post(owner, settings(mission), {"permission_policy": "allow_reads"})) | {"history": []} == mission
+    nothing = await ask(owner, "POST", settings(mission), json={})
+    assert (nothing.status, nothing.text) == (422, "name at least one of agent, permission_policy and budget")
     assert await events(owner, mission["id"], types="mission_settings_updated") == []
 
 
