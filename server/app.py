@@ -11,6 +11,8 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
+from server.agents.process import RUN_MARKER
+from server.agents.tooling import McpServer, mission_tools
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
@@ -28,6 +30,7 @@ from server.operations.requests import note_status, request_context
 from server.operations.rights import Rights
 from server.routing import mount
 from server.runs.keeper import RunKeeper
+from server.runs.turn import Turn
 from server.settings import Settings
 from server.socket import ROUTES as SOCKET
 from server.spaces import Spaces
@@ -64,8 +67,13 @@ async def database_of(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def services(settings: Settings, *, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Core]:
-    """Everything a server needs, started in order and stopped in reverse."""
+async def services(
+    settings: Settings, *, environment: Mapping[str, str] = os.environ, url: str | None = None
+) -> AsyncIterator[Core]:
+    """Everything a server needs, started in order and stopped in reverse.
+
+    `url` is where it will listen; without it agents get no tools that reach it.
+    """
     async with AsyncExitStack() as stack:
         connect = await stack.enter_async_context(database_of(settings))
         await migrations.migrate(connect)
@@ -94,17 +102,6 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         writers = Writers(database, known, publish, on_batch=metrics.batch)
         stack.push_async_callback(writers.close)
         spaces = Spaces(database, settings.data_dir, settings.space_roots)
-        keeper = RunKeeper(
-            runs=Runs(database),
-            missions=missions,
-            writers=writers,
-            hub=hub,
-            kinds=known,
-            spaces=spaces,
-            environment=environment,
-            max_parallel=settings.max_parallel_missions,
-        )
-        runs.append(keeper)
         authenticator = Authenticator(
             database,
             password=_secret(settings.password),
@@ -114,6 +111,25 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             allowed_origins=settings.allowed_origins,
         )
         stack.push_async_callback(authenticator.close)
+
+        def tools(turn: Turn) -> tuple[McpServer, ...]:
+            if url is None:
+                return ()
+            token = authenticator.run_token(turn.workspace_id, turn.mission_id, turn.run_id)
+            return (mission_tools(url, token, str(turn.mission_id), {RUN_MARKER: str(turn.run_id)}),)
+
+        keeper = RunKeeper(
+            runs=Runs(database),
+            missions=missions,
+            writers=writers,
+            hub=hub,
+            kinds=known,
+            spaces=spaces,
+            environment=environment,
+            max_parallel=settings.max_parallel_missions,
+            tools=tools,
+        )
+        runs.append(keeper)
         rights = Rights(hub, authenticator)
         hub.on_rights_change = rights.changed
         hub.on_look = rights.look

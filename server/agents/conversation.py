@@ -39,9 +39,10 @@ class Conversation:
             raise AgentFailed(
                 f"The agent speaks version {version!s:.40} of its protocol, not {PROTOCOL_VERSION}. Update the agent."
             )
+        servers = [server.wire() for server in self._launch.mcp_servers]
         session = as_object(
             await self._connection.send_request(
-                "session/new", {"cwd": str(self._launch.space.absolute()), "mcpServers": []}
+                "session/new", {"cwd": str(self._launch.space.absolute()), "mcpServers": servers}
             )
         )
         if not isinstance(session.get("sessionId"), str):

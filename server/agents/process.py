@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from server.agents.secrecy import Veil
+from server.agents.tooling import McpServer
 from streams.errors import AgentFailed
 
 RUN_MARKER = "MISSIONSTREAM_RUN_ID"
@@ -46,7 +47,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """How to start one run's agent. Nothing of the server's own environment reaches it but what stands here.
 
     `environment` comes on top of what every agent gets (HOME, TMPDIR, XDG_* below `home`, LANG, TERM …); `secrets`
-    names those of its variables that must never be shown. `files` are written below `home` unless they exist.
+    names those of its variables that must never be shown. `mcp_servers` are offered to the session. `files` are written below `home` unless they exist.
     """
 
     run_id: str
@@ -58,11 +59,13 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     secrets: frozenset[str] = frozenset()
     files: Mapping[str, str] = {}
     model: str | None = None
+    mcp_servers: tuple[McpServer, ...] = ()
 
     @property
     def veil(self) -> Veil:
         """What hides the run's secrets in texts."""
-        return Veil(self.environment[name] for name in self.secrets)
+        owners = ((self.environment, self.secrets), *((s.environment, s.secrets) for s in self.mcp_servers))
+        return Veil(environment[name] for environment, secrets in owners for name in secrets)
 
 
 def environment_of(launch: Launch) -> dict[str, str]:

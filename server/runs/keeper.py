@@ -12,6 +12,7 @@ import uuid_utils.compat as uuids
 
 from server.agents import profiles
 from server.agents.process import sweep
+from server.agents.tooling import McpServer
 from server.agents.turn import TurnOutcome, run_turn
 from server.missions.kinds import MissionKind, command
 from server.runs.owner import is_dead, this_process
@@ -46,6 +47,7 @@ class RunKeeper:
         spaces: Spaces,
         environment: Mapping[str, str],
         max_parallel: int,
+        tools: Callable[[Turn], tuple[McpServer, ...]] = lambda turn: (),
     ) -> None:
         self.max_parallel = max_parallel
         self.turns: dict[UUID, Turn] = {}
@@ -56,6 +58,7 @@ class RunKeeper:
         self._kinds = kinds
         self._spaces = spaces
         self._environment = environment
+        self._tools = tools
         self._owner = this_process()
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
@@ -213,6 +216,7 @@ class RunKeeper:
                 home=self._spaces.home(turn.mission_id),
                 model=facts.model_override,
             )
+            launch = msgspec.structs.replace(launch, mcp_servers=self._tools(turn))
         except MissionstreamError as error:
             await self._end(turn, TurnOutcome(text="", success=False, reason="failed", error=error.message))
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from acp.schema import (
     AgentCapabilities,
     Implementation,
     InitializeResponse,
+    McpServerStdio,
     NewSessionResponse,
     PromptResponse,
     TextContentBlock,
@@ -28,6 +30,7 @@ class DemoAgent:
     def __init__(self, delay_seconds: float) -> None:
         self._delay_seconds = delay_seconds
         self._spaces: dict[str, Path] = {}
+        self._servers: dict[str, list[McpServerStdio]] = {}
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._client: Client | None = None
@@ -43,8 +46,11 @@ class DemoAgent:
             auth_methods=[],
         )
 
-    async def new_session(self, cwd: str, **kwargs: Any) -> NewSessionResponse:
+    async def new_session(
+        self, cwd: str, mcp_servers: Sequence[Any] | None = None, **kwargs: Any
+    ) -> NewSessionResponse:
         session_id = str(uuid.uuid4())
+        self._servers[session_id] = [server for server in mcp_servers or () if isinstance(server, McpServerStdio)]
         self._spaces[session_id] = await asyncio.to_thread(_directory, cwd)
         return NewSessionResponse(session_id=session_id)
 
@@ -57,7 +63,7 @@ class DemoAgent:
         message = "\n".join(block.text for block in prompt if isinstance(block, TextContentBlock))
         outlet = Outlet(self._client, session_id, self._delay_seconds)
         # A task of its own, so that session/cancel ends the turn and the prompt is still answered.
-        turn = asyncio.create_task(DemoTurn(outlet, self._spaces[session_id]).run(message))
+        turn = asyncio.create_task(DemoTurn(outlet, self._spaces[session_id], self._servers[session_id]).run(message))
         self._turns[session_id] = turn
         try:
             await asyncio.wait({turn})

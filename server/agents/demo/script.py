@@ -11,7 +11,7 @@ class Step(NamedTuple):
     rest: str = ""
 
 
-VERBS = frozenset({"think", "say", "read", "write", "run", "ask", "sleep", "slow", "fail", "crash", "plan"})
+VERBS = frozenset({"think", "say", "read", "write", "run", "ask", "sleep", "slow", "fail", "crash", "plan", "tool"})
 _BARE = frozenset({"slow", "crash"})
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from acp import (
     update_tool_call,
 )
 from acp.interfaces import Client
-from acp.schema import PermissionOption, ToolCallUpdate
+from acp.schema import McpServerStdio, PermissionOption, ToolCallUpdate
 
+from server.agents.demo.mcp import call_tool
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
 
@@ -71,7 +72,8 @@ class Outlet:
 class DemoTurn:
     """Runs a message's script in a space that it never leaves."""
 
-    def __init__(self, outlet: Outlet, space: Path) -> None:
+    def __init__(self, outlet: Outlet, space: Path, servers: Sequence[McpServerStdio] = ()) -> None:
+        self._servers = servers
         self._outlet = outlet
         self._space = space
         self._is_last_word_said = False
@@ -182,6 +184,15 @@ class DemoTurn:
             await self._outlet.send(update_plan(entries))
             await asyncio.sleep(self._outlet.delay_seconds)
 
+    async def _tool(self, rest: str) -> None:
+        name, _, arguments = rest.partition(" ")
+        call = await self._open(f"Call {name}", "other", {"tool": name, "arguments": arguments})
+        try:
+            text, is_error = await call_tool(self._servers, name, arguments)
+        except (OSError, ValueError) as error:
+            text, is_error = f"Cannot call {name}: {_reason(error)}", True
+        await self._close(call, "failed" if is_error else "completed", text)
+
     async def _open(self, title: str, kind: Any, args: dict[str, str]) -> str:
         call = _call_id()
         self._is_last_word_said = False
@@ -220,6 +231,7 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "fail": DemoTurn._fail,
     "crash": DemoTurn._crash,
     "plan": DemoTurn._plan,
+    "tool": DemoTurn._tool,
 }
 
 
