@@ -12,6 +12,8 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from server.agents.sandbox import Sandbox
+from server.agents.survivors import OWNER_MARKER, RUN_MARKER
+from server.agents.tooling import McpServer, mission_tools
 from server.agents.turn import TurnLimits
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
@@ -31,6 +33,8 @@ from server.operations.rights import Rights
 from server.routing import mount
 from server.runs.agents import MissionAgents
 from server.runs.keeper import RunKeeper
+from server.runs.owner import this_process
+from server.runs.turn import Turn
 from server.settings import Settings
 from server.socket import ROUTES as SOCKET
 from server.spaces import Spaces
@@ -67,8 +71,13 @@ async def database_of(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def services(settings: Settings, *, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Core]:
-    """Everything a server needs, started in order and stopped in reverse."""
+async def services(
+    settings: Settings, *, environment: Mapping[str, str] = os.environ, url: str | None = None
+) -> AsyncIterator[Core]:
+    """Everything a server needs, started in order and stopped in reverse.
+
+    `url` is where it will listen; without it agents get no tools that reach it.
+    """
     async with AsyncExitStack() as stack:
         connect = await stack.enter_async_context(database_of(settings))
         await migrations.migrate(connect)
@@ -97,6 +106,23 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
         writers = Writers(database, known, publish, on_batch=metrics.batch)
         stack.push_async_callback(writers.close)
         spaces = Spaces(database, settings.data_dir, settings.space_roots)
+        authenticator = Authenticator(
+            database,
+            password=_secret(settings.password),
+            jwt_secret=await bootstrap.jwt_secret(settings.data_dir, _secret(settings.jwt_secret)),
+            jwt_ttl_days=settings.jwt_ttl_days,
+            auth_mode="disabled" if settings.auth == "off" else "single_tenant",
+            allowed_origins=settings.allowed_origins,
+        )
+        stack.push_async_callback(authenticator.close)
+
+        def tools(turn: Turn) -> tuple[McpServer, ...]:
+            if url is None:
+                return ()
+            token = authenticator.run_token(turn.workspace_id, turn.mission_id, turn.run_id)
+            marks = {RUN_MARKER: str(turn.run_id), OWNER_MARKER: this_process()}
+            return (mission_tools(url, token, str(turn.mission_id), marks),)
+
         records = Runs(database)
         agents = MissionAgents(
             runs=records,
@@ -110,6 +136,7 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
                 readable=settings.agent_readable,
             ),
             limits=TurnLimits(question_seconds=settings.question_seconds),
+            tools=tools,
             idle_seconds=settings.agent_idle_seconds,
             most=lambda: settings.max_parallel_missions,
         )
@@ -123,15 +150,6 @@ async def services(settings: Settings, *, environment: Mapping[str, str] = os.en
             max_parallel=settings.max_parallel_missions,
         )
         runs.append(keeper)
-        authenticator = Authenticator(
-            database,
-            password=_secret(settings.password),
-            jwt_secret=await bootstrap.jwt_secret(settings.data_dir, _secret(settings.jwt_secret)),
-            jwt_ttl_days=settings.jwt_ttl_days,
-            auth_mode="disabled" if settings.auth == "off" else "single_tenant",
-            allowed_origins=settings.allowed_origins,
-        )
-        stack.push_async_callback(authenticator.close)
         rights = Rights(hub, authenticator)
         hub.on_rights_change = rights.changed
         hub.on_look = rights.look

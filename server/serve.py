@@ -45,7 +45,7 @@ async def _serve_on(
     ready: Callable[[str, Core], None],
     stop: asyncio.Event,
 ) -> None:
-    async with services(settings, environment=environment) as core:
+    async with services(settings, environment=environment, url=_url(listening)) as core:
         runner = web.AppRunner(
             application(core),
             access_log=None,

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -146,15 +147,15 @@ async def serving_on(connect: dict[str, Any], data_dir: Path, **settings: Any) -
         **settings,
     )
     environment = {**os.environ, "DEMO_AGENT_DELAY_SECONDS": "0", "MISSIONSTREAM_DEFAULT_BACKEND": "demo"}
-    async with services(made, environment=environment) as core:
+    listening = socket.create_server(("127.0.0.1", 0))
+    host, port = listening.getsockname()
+    url = f"http://{host}:{port}"
+    async with services(made, environment=environment, url=url) as core:
         runner = web.AppRunner(application(core), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
+        await web.SockSite(runner, listening).start()
         try:
             headers = {"Authorization": f"Bearer {TOKEN}"}
-            url = f"http://{host}:{port}"
             async with ClientSession() as http, http.get(f"{url}/api/v1/ws-token", headers=headers) as answer:
                 workspace_id = UUID(answer.headers["X-Workspace-ID"])
             yield Serving(core, url, headers, workspace_id)

@@ -96,7 +96,8 @@ class Conversation:
         return as_object(answer)
 
     def _place(self) -> dict[str, Any]:
-        return {"cwd": str(self._launch.space.absolute()), "mcpServers": []}
+        servers = [server.wire() for server in self._launch.mcp_servers]
+        return {"cwd": str(self._launch.space.absolute()), "mcpServers": servers}
 
     async def prompt(self, text: str) -> dict[str, Any]:
         """Run a turn; returns the agent's response when it says that the turn is over."""

@@ -10,7 +10,8 @@ from acp.connection import Connection
 from server.agents import failures
 from server.agents.acp_transport import AgentTransport
 from server.agents.content import as_object, as_text
-from server.agents.process import AgentProcess, Launch, spawn
+from server.agents.process import AgentProcess, Launch
+from server.agents.spawning import spawn
 from streams.errors import AgentFailed
 
 _LINE_BYTES = 1 << 20

@@ -14,6 +14,7 @@ from server.agents.memory import Loading
 from server.agents.sandbox import Kind, Sandbox
 from server.agents.secrecy import Veil
 from server.agents.survivors import group_of, sweep
+from server.agents.tooling import McpServer
 
 _STDERR_BYTES = 20 << 10
 _POLL_SECONDS = 0.02
@@ -26,7 +27,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     `environment` comes on top of what every agent gets (HOME, TMPDIR, XDG_* below `home`, LANG, TERM …); `secrets`
     names those of its variables that must never be shown. `files` are written below `home` unless they exist.
     `sandbox` says how the agent is shut in, `loading` what to mind when it loads a session, `owner` which
-    server it belongs to, so that the next one finds what a killed one left.
+    server it belongs to, so that the next one finds what a killed one left. `mcp_servers` are offered to the session.
     """
 
     run_id: str
@@ -42,11 +43,13 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     loading: Loading = Loading()
     mode: str | None = None
     owner: str = ""
+    mcp_servers: tuple[McpServer, ...] = ()
 
     @property
     def veil(self) -> Veil:
         """What hides the run's secrets in texts."""
-        return Veil(self.environment[name] for name in self.secrets)
+        owners = ((self.environment, self.secrets), *((s.environment, s.secrets) for s in self.mcp_servers))
+        return Veil(environment[name] for environment, secrets in owners for name in secrets)
 
 
 class AgentProcess:

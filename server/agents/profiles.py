@@ -13,6 +13,7 @@ from server.agents.modes import mode_of
 from server.agents.policy import DEFAULT, POLICIES, Policy
 from server.agents.process import Launch
 from server.agents.sandbox import Sandbox
+from server.agents.tooling import McpServer
 from streams.errors import BadRequest, Unavailable
 
 __all__ = [
@@ -95,6 +96,7 @@ def launch_for(
     sandbox: Sandbox = _UNSHUT,
     agent: str | None = None,
     owner: str = "",
+    mcp_servers: tuple[McpServer, ...] = (),
 ) -> Launch:
     """How to start this backend for one run. BadRequest if it or the model's name is none; Unavailable if it is not
     installed or a setting of it is missing.
@@ -121,6 +123,7 @@ def launch_for(
         model=_asked_model(profile, env, chosen),
         loading=profile.loading,
         owner=owner,
+        mcp_servers=mcp_servers,
         sandbox=structs.replace(sandbox, readable=(*sandbox.readable, *_readable(profile, env))),
         mode=mode_of(backend, agent),
     )

@@ -72,7 +72,8 @@ class Session:
 
     def is_fit(self, launch: Launch) -> bool:
         """Whether an agent started for another run would be the same."""
-        return structs.replace(launch, run_id=self.launch.run_id) == self.launch
+        ours = self.launch
+        return structs.replace(launch, run_id=ours.run_id, mcp_servers=ours.mcp_servers) == ours
 
     async def close(self, *, exit_seconds: float, term_seconds: float) -> None:
         """End the agent and everything that it started; what it says meanwhile is still heard."""

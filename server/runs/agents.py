@@ -11,6 +11,7 @@ from server.agents.memory import CONVERSATION, Past, summary_of
 from server.agents.policy import DEFAULT
 from server.agents.sandbox import Kind, Sandbox
 from server.agents.session import Session
+from server.agents.tooling import McpServer
 from server.agents.turn import TurnLimits, TurnOutcome, run_turn
 from server.agents.warm import WarmAgents
 from server.missions.kinds import Facts
@@ -35,6 +36,7 @@ class MissionAgents:
         environment: Mapping[str, str],
         sandbox: Sandbox,
         limits: TurnLimits,
+        tools: Callable[[Turn], tuple[McpServer, ...]],
         idle_seconds: float,
         most: Callable[[], int],
     ) -> None:
@@ -45,6 +47,7 @@ class MissionAgents:
         self._environment = environment
         self._sandbox = sandbox
         self._limits = limits
+        self._tools = tools
 
     async def sandbox(self) -> Kind:
         """What an agent that starts now gets around it."""
@@ -63,6 +66,7 @@ class MissionAgents:
             sandbox=self._sandbox,
             agent=facts.run_agent,
             owner=this_process(),
+            mcp_servers=self._tools(turn),
         )
         past = await patiently(lambda: self._past(turn, facts.backend))
 

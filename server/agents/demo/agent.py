@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from acp.schema import (
     Implementation,
     InitializeResponse,
     LoadSessionResponse,
+    McpServerStdio,
     NewSessionResponse,
     PromptResponse,
     TextContentBlock,
@@ -31,6 +33,7 @@ class DemoAgent:
         self._delay_seconds = delay_seconds
         self._spaces: dict[str, Path] = {}
         self._transcripts: dict[str, Transcript] = {}
+        self._servers: dict[str, list[McpServerStdio]] = {}
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._client: Client | None = None
@@ -46,18 +49,24 @@ class DemoAgent:
             auth_methods=[],
         )
 
-    async def new_session(self, cwd: str, **kwargs: Any) -> NewSessionResponse:
+    async def new_session(
+        self, cwd: str, mcp_servers: Sequence[Any] | None = None, **kwargs: Any
+    ) -> NewSessionResponse:
         session_id = str(uuid.uuid4())
+        self._servers[session_id] = _stdio(mcp_servers)
         self._spaces[session_id] = await asyncio.to_thread(_directory, cwd)
         self._transcripts[session_id] = Transcript.new(session_id)
         return NewSessionResponse(session_id=session_id)
 
-    async def load_session(self, cwd: str, session_id: str, **kwargs: Any) -> LoadSessionResponse:
+    async def load_session(
+        self, cwd: str, session_id: str, mcp_servers: Sequence[Any] | None = None, **kwargs: Any
+    ) -> LoadSessionResponse:
         """Go on with a session of an earlier process: what was said in it is sent again first."""
         assert self._client is not None
         transcript = await asyncio.to_thread(Transcript.read, session_id)
         if transcript is None:
             raise RequestError.resource_not_found(session_id)
+        self._servers[session_id] = _stdio(mcp_servers)
         self._spaces[session_id] = await asyncio.to_thread(_directory, cwd)
         self._transcripts[session_id] = transcript
         for line in transcript.lines:
@@ -76,7 +85,9 @@ class DemoAgent:
         transcript.add("user", message)
         outlet = Outlet(self._client, session_id, self._delay_seconds)
         # A task of its own, so that session/cancel ends the turn and the prompt is still answered.
-        turn = asyncio.create_task(DemoTurn(outlet, self._spaces[session_id], transcript).run(message))
+        turn = asyncio.create_task(
+            DemoTurn(outlet, self._spaces[session_id], transcript, self._servers[session_id]).run(message)
+        )
         self._turns[session_id] = turn
         try:
             await asyncio.wait({turn})
@@ -98,6 +109,10 @@ class DemoAgent:
         if session_id in self._turns:
             self._cancelled.add(session_id)
             self._turns[session_id].cancel()
+
+
+def _stdio(servers: Sequence[Any] | None) -> list[McpServerStdio]:
+    return [server for server in servers or () if isinstance(server, McpServerStdio)]
 
 
 def _directory(cwd: str) -> Path:

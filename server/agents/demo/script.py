@@ -14,7 +14,7 @@ class Step(NamedTuple):
 VERBS = frozenset(
     {
         "think", "say", "read", "write", "run", "ask", "permit", "spend", "sleep", "slow", "fail", "crash", "plan",
-        "recall",
+        "recall", "tool",
     }
 )  # fmt: skip
 _BARE = frozenset({"slow", "crash", "recall"})

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,8 +20,9 @@ from acp import (
     update_tool_call,
 )
 from acp.interfaces import Client
-from acp.schema import Cost, PermissionOption, ToolCallUpdate, ToolKind, UsageUpdate
+from acp.schema import Cost, McpServerStdio, PermissionOption, ToolCallUpdate, ToolKind, UsageUpdate
 
+from server.agents.demo.mcp import call_tool
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
 from server.agents.demo.transcript import Transcript
@@ -77,7 +78,10 @@ class Outlet:
 class DemoTurn:
     """Runs a message's script in a space that it never leaves."""
 
-    def __init__(self, outlet: Outlet, space: Path, transcript: Transcript) -> None:
+    def __init__(
+        self, outlet: Outlet, space: Path, transcript: Transcript, servers: Sequence[McpServerStdio] = ()
+    ) -> None:
+        self._servers = servers
         self._outlet = outlet
         self._space = space
         self._transcript = transcript
@@ -215,6 +219,15 @@ class DemoTurn:
             await self._outlet.send(update_plan(entries))
             await asyncio.sleep(self._outlet.delay_seconds)
 
+    async def _tool(self, rest: str) -> None:
+        name, _, arguments = rest.partition(" ")
+        call = await self._open(f"Call {name}", "other", {"tool": name, "arguments": arguments})
+        try:
+            text, is_error = await call_tool(self._servers, name, arguments)
+        except (OSError, ValueError) as error:
+            text, is_error = f"Cannot call {name}: {_reason(error)}", True
+        await self._close(call, "failed" if is_error else "completed", text)
+
     async def _open(self, title: str, kind: Any, args: dict[str, str]) -> str:
         call = _call_id()
         self._is_last_word_said = False
@@ -256,6 +269,7 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "crash": DemoTurn._crash,
     "plan": DemoTurn._plan,
     "recall": DemoTurn._recall,
+    "tool": DemoTurn._tool,
 }
 
 
