@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from server.agents.process import RUN_MARKER
-from server.agents.tooling import McpServer, mission_tools
+from server.agents.tooling import McpServer, is_available, mission_tools
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
 from server.core import CORE, Core
@@ -112,8 +112,12 @@ async def services(
         )
         stack.push_async_callback(authenticator.close)
 
+        has_tools = url is not None and is_available()
+        if url is not None and not has_tools:
+            log.warning("agents.no_tools", reason="missionstream_mcp is not installed; install the distribution again")
+
         def tools(turn: Turn) -> tuple[McpServer, ...]:
-            if url is None:
+            if url is None or not has_tools:
                 return ()
             token = authenticator.run_token(turn.workspace_id, turn.mission_id, turn.run_id)
             return (mission_tools(url, token, str(turn.mission_id), {RUN_MARKER: str(turn.run_id)}),)
