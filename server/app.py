@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from server.agents.sandbox import Sandbox
 from server.agents.survivors import OWNER_MARKER, RUN_MARKER
-from server.agents.tooling import McpServer, mission_tools
+from server.agents.tooling import McpServer, is_available, mission_tools
 from server.agents.turn import TurnLimits
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
@@ -116,8 +116,12 @@ async def services(
         )
         stack.push_async_callback(authenticator.close)
 
+        has_tools = url is not None and is_available()
+        if url is not None and not has_tools:
+            log.warning("agents.no_tools", reason="missionstream_mcp is not installed; install the distribution again")
+
         def tools(turn: Turn) -> tuple[McpServer, ...]:
-            if url is None:
+            if url is None or not has_tools:
                 return ()
             token = authenticator.run_token(turn.workspace_id, turn.mission_id, turn.run_id)
             marks = {RUN_MARKER: str(turn.run_id), OWNER_MARKER: this_process()}

@@ -31,6 +31,11 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True):
         return {"name": self.name, "command": self.command, "args": list(self.args), "env": env}
 
 
+def is_available() -> bool:
+    """Whether our MCP server is installed here, as it is with every distribution of ours."""
+    return all(find_spec(package) is not None for package in _PACKAGES)
+
+
 def mission_tools(url: str, token: str, mission_id: str, marker: Mapping[str, str]) -> McpServer:
     """Our MCP server for one run: `url` is where this server listens, `marker` finds its process again.
 
