@@ -64,8 +64,12 @@ class Between:
                 await self._keep(batch)
                 raise
             batch, taken = [], batch
-            # once begun, it is not called off: its events would be recorded in part
-            await asyncio.shield(self._keep(taken))
+            keeping = asyncio.create_task(self._keep(taken))
+            try:
+                await asyncio.shield(keeping)
+            except asyncio.CancelledError:  # begun is begun: what comes later is recorded after it
+                await keeping
+                raise
 
     async def _keep(self, updates: list[Any]) -> None:
         mapper = TurnMapper(lambda: str(uuid.uuid4()), self._session.conversation.model, self._session.launch.veil)

@@ -146,7 +146,7 @@ class _Turn:
             raise
         error_text = stalled or self._explain(talk, session)
         is_early = session.conversation.is_loading or (warm is not None and not self._clocks.has_updates)
-        is_lost = not talk.cancelled() and isinstance(talk.exception(), ConnectionError)
+        is_lost = talk.cancelled() or isinstance(talk.exception(), ConnectionError)
         self.is_stillborn = is_early and is_lost and not (stalled or self._is_called_off)
         return self._outcome(talk, error_text, session.conversation)
 

@@ -12,6 +12,7 @@ from server.agents.session import Session
 
 _EXIT_SECONDS = 1.5
 _TERM_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -73,7 +74,10 @@ class WarmAgents:
         for mission_id in list(self._idle):
             self._drop(mission_id)
         if self._ending:
-            await asyncio.wait(self._ending)
+            # their late words may wait for a database that is away
+            _, left = await asyncio.wait(self._ending, timeout=_CLOSE_SECONDS)
+            for task in left:
+                task.cancel()
 
     async def _watch(self, mission_id: UUID, session: Session) -> None:
         try:

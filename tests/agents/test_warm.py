@@ -163,7 +163,8 @@ _TALKER = """
 while (prompt := until_prompt()) is not None:
     text("answer")
     send(id=prompt, result={"stopReason": "end_turn"})
-    time.sleep(0.1)
+    while not os.path.exists("over"):
+        time.sleep(0.01)
     update("agent_thought_chunk", content={"type": "text", "text": "by the way"})
     text("it is ")
     text("done")
@@ -177,6 +178,7 @@ while (prompt := until_prompt()) is not None:
 async def test_what_an_agent_says_between_turns_is_recorded_outside_of_them(missions, warm, sink, scripted):
     launch = scripted(_TALKER)
     assert (await missions.turn(warm, launch, "go")).text == "answer"
+    (launch.space / "over").touch()
     await sink.until(lambda sink: bool(sink.of("assistant_message")))
     assert [draft.content for draft in sink.of("thinking")] == ["by the way"]
     assert [draft.content for draft in sink.of("assistant_message")] == ["it is done"]
@@ -199,6 +201,8 @@ async def test_late_words_are_recorded_before_the_next_turn_begins(warm, sink, s
         prompt = until_prompt()
         text("answer")
         send(id=prompt, result={"stopReason": "end_turn"})
+        while not os.path.exists("over"):
+            time.sleep(0.01)
         text("one thing more")
         next(requests())
         """)
@@ -211,6 +215,7 @@ async def test_late_words_are_recorded_before_the_next_turn_begins(warm, sink, s
         between=lambda session: Counting(session, sink.record),
     )
     warm.put(MISSION, session_of(outcome))
+    (launch.space / "over").touch()
     await until(lambda: session_of(outcome).hearer.heard == 1)
     assert sink.of("assistant_message") == []
     assert await warm.take(MISSION, launch) is session_of(outcome)
@@ -230,6 +235,7 @@ async def test_late_words_that_cannot_be_stored_harm_nobody(missions, warm, scri
         launch, "go", sink, cancel=asyncio.Event(), limits=LIMITS, between=lambda session: Between(session, refuse)
     )
     warm.put(MISSION, session_of(outcome))
+    (launch.space / "over").touch()
     await asyncio.wait_for(failed.wait(), 10)
     assert session_of(outcome).is_alive
 
