@@ -101,11 +101,11 @@ class Runs:
             row = await connection.fetchrow(queries.runs.last_session, workspace_id, mission_id, backend)
         return (None, None) if row is None else (row["session_id"], row["session_at"])
 
-    async def backend_of(self, workspace_id: UUID, mission_id: UUID, run_id: UUID) -> str | None:
-        """The backend that works on a mission in this run; None unless the run is going on right now."""
+    async def going_on(self, workspace_id: UUID, mission_id: UUID) -> tuple[UUID, str] | None:
+        """The run that is going on in a mission right now, and the backend that works in it."""
         async with self._database.reading() as connection:
-            found: str | None = await connection.fetchval(queries.runs.backend_of, workspace_id, mission_id, run_id)
-        return found
+            row = await connection.fetchrow(queries.runs.going_on, workspace_id, mission_id)
+        return None if row is None else (row["id"], row["backend"])
 
     async def open(self) -> Sequence[OpenRun]:
         """Every mission, of every workspace, whose turn is going on."""

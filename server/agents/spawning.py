@@ -6,7 +6,8 @@ import json
 import os
 import resource
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import structlog
@@ -112,7 +113,7 @@ def _start(launch: Launch, bubblewrap: str | None) -> tuple[subprocess.Popen[byt
             launch.command,
             space=launch.space,
             home=launch.home,
-            readable=[*launch.sandbox.readable, *folders_of(launch.command[0], environment["PATH"])],
+            readable=[*launch.sandbox.readable, *_programs(launch, environment["PATH"])],
             hidden=launch.sandbox.hidden,
             options=("--info-fd", str(telling), "--block-fd", str(waiting)),
         )
@@ -124,6 +125,14 @@ def _start(launch: Launch, bubblewrap: str | None) -> tuple[subprocess.Popen[byt
     finally:
         os.close(telling)
         os.close(waiting)
+
+
+def _programs(launch: Launch, path: str) -> Iterator[Path]:
+    """The folders of the agent's own program and of the MCP servers that it starts."""
+    yield from folders_of(launch.command[0], path)
+    for server in launch.mcp_servers:
+        yield from folders_of(server.command, path)
+        yield from map(Path, filter(None, server.environment.get("PYTHONPATH", "").split(os.pathsep)))
 
 
 def _popen(

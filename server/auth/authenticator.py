@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 MISSING = "Missing Authorization header"
 INVALID = "Invalid or expired token"
-RUN_ENDED = "This token was given to a run that is over"
+RUN_ENDED = "This token is an agent's, and no run of its mission is going on"
 WRONG_LOGIN = "Invalid password"
 WRONG_TICKET = "invalid or expired ws-token"
 NOT_A_MEMBER = "Not a member of this workspace"
@@ -142,19 +142,21 @@ class Authenticator:
     # For agents
 
     def run_token(self, workspace_id: UUID, mission_id: UUID, run_id: UUID) -> str:
-        """A token for the agent of a run: it reaches the routes that agents may use, on this mission, until the run ends."""
+        """A token for the agent that is started for a run: it reaches the routes that agents may use, on this mission,
+        in this run and in the later ones that the agent works in, and never between them."""
         return self._sessions.run_token(RunClaim(workspace_id, mission_id, run_id))
 
     def _claim(self, token: str | None) -> RunClaim | None:
         return self._sessions.read_run_token(token) if token is not None and len(token) <= _LONGEST_TOKEN else None
 
     async def _agent(self, claim: RunClaim) -> Principal:
-        """The agent of a run that is going on. It holds no permission: its routes are marked one by one."""
-        backend = await self._runs.backend_of(claim.workspace_id, claim.mission_id, claim.run_id)
-        if backend is None:
+        """The agent of the run that is going on. It holds no permission: its routes are marked one by one."""
+        run = await self._runs.going_on(claim.workspace_id, claim.mission_id)
+        if run is None:
             raise Unauthenticated(RUN_ENDED, reason="session_expired")
+        run_id, backend = run
         return Principal(
-            user_id=claim.run_id,
+            user_id=run_id,
             name=backend,
             workspace_id=claim.workspace_id,
             role="AGENT",

@@ -15,8 +15,8 @@ from streams.errors import TokenExpired, Unprocessable
 
 SHORTEST_SECRET = 16
 TICKET_SECONDS = 15 * 60
-RUN_SECONDS = 24 * 3600
-"""The longest that a run's token is signed for; its real end is the run's."""
+RUN_SECONDS = 7 * 24 * 3600
+"""The longest that an agent's token is signed for; it counts only while a run of its mission goes on."""
 _LEEWAY_SECONDS = 5
 _ALGORITHM = "HS256"
 _TICKET = "ws"

@@ -47,7 +47,7 @@ SELECT workspace_id, id AS mission_id, kind FROM missions
 SELECT session_id, session_at FROM runs
  WHERE workspace_id = $1 AND mission_id = $2 AND backend = $3 AND session_id IS NOT NULL
  ORDER BY started_at DESC LIMIT 1;
--- name: backend_of
--- The backend of a run ($3) that is going on in a mission ($2 of workspace $1); nothing once it is over.
-SELECT r.backend FROM missions AS m JOIN runs AS r ON r.workspace_id = m.workspace_id AND r.id = m.run_id
- WHERE m.workspace_id = $1 AND m.id = $2 AND m.run_id = $3 AND m.deleted_at IS NULL;
+-- name: going_on
+-- The run that is going on in a mission ($2 of workspace $1), and its backend; nothing between runs.
+SELECT r.id, r.backend FROM missions AS m JOIN runs AS r ON r.workspace_id = m.workspace_id AND r.id = m.run_id
+ WHERE m.workspace_id = $1 AND m.id = $2 AND m.deleted_at IS NULL;

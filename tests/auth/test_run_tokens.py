@@ -5,7 +5,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from server.auth.authenticator import Authenticator
+from server.auth.authenticator import RUN_ENDED, Authenticator
 from server.auth.sessions import RUN_SECONDS, RunClaim, Sessions
 from storage.pool import Database
 from storage.runs import Runs
@@ -50,10 +50,9 @@ async def test_people_are_no_agents(authenticator: Authenticator, asking: Asking
     "ending",
     [
         "UPDATE missions SET run_id = NULL",
-        "UPDATE missions SET run_id = gen_random_uuid()",
         "UPDATE missions SET deleted_at = now()",
     ],
-    ids=["the run is over", "the next run goes on", "the mission is deleted"],
+    ids=["the run is over", "the mission is deleted"],
 )
 async def test_a_runs_token_ends_at_once_with_its_run(
     authenticator: Authenticator, asking: Asking, owner: Owner, running: asyncpg.Connection, ending: str
@@ -62,15 +61,26 @@ async def test_a_runs_token_ends_at_once_with_its_run(
     await authenticator.authenticate(request)
     await running.execute(ending)
     refused = await refusal(authenticator, request)
-    assert (refused.message, refused.details["reason"]) == (
-        "This token was given to a run that is over", "session_expired",
-    )  # fmt: skip
+    assert (refused.message, refused.details["reason"]) == (RUN_ENDED, "session_expired")
+
+
+async def test_an_agent_that_stays_up_may_speak_again_in_the_next_run(
+    authenticator: Authenticator, asking: Asking, owner: Owner, database: Database, running: asyncpg.Connection
+) -> None:
+    request = asking(Authorization=f"Bearer {authenticator.run_token(owner.workspace_id, MISSION, RUN)}")
+    await running.execute("UPDATE missions SET run_id = NULL")
+    await refusal(authenticator, request)
+    later = UUID(int=13)
+    await Runs(database).claim(owner.workspace_id, later, MISSION, owner="here/1/2/3", seconds=15, backend="codex")
+    await running.execute("UPDATE missions SET run_id = $1", later)
+    who = await authenticator.authenticate(request)
+    assert (who.user_id, who.actor, who.mission_id) == (later, "agent:codex", MISSION)
 
 
 async def test_a_token_of_another_mission_or_workspace_is_worth_nothing(
     authenticator: Authenticator, asking: Asking, owner: Owner, running: asyncpg.Connection
 ) -> None:
-    for claim in ((owner.workspace_id, RUN, RUN), (MISSION, MISSION, RUN), (owner.workspace_id, MISSION, MISSION)):
+    for claim in ((owner.workspace_id, RUN, RUN), (MISSION, MISSION, RUN)):
         token = authenticator.run_token(*claim)
         assert isinstance(await refusal(authenticator, asking(Authorization=f"Bearer {token}")), Unauthenticated)
 
@@ -105,7 +115,7 @@ def test_no_token_of_ours_passes_as_another(clock: Clock) -> None:
     assert Sessions("another secret, also long", login_seconds=60, clock=clock).read_run_token(token) is None
 
 
-def test_a_runs_token_does_not_outlive_a_day(clock: Clock) -> None:
+def test_an_agents_token_does_not_outlive_a_week(clock: Clock) -> None:
     sessions = Sessions(SIGNING, login_seconds=60, clock=clock)
     token = sessions.run_token(RunClaim(UUID(int=1), UUID(int=2), UUID(int=3)))
     clock.forward(RUN_SECONDS + 60)
