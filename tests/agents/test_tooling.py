@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from server.agents.process import RUN_MARKER, Launch
+from server.agents.process import Launch
+from server.agents.survivors import RUN_MARKER
 from server.agents.tooling import McpServer, mission_tools, reachable
 
 SECRET = "a-token-of-one-run"

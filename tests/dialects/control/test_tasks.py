@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
+from server.auth.authenticator import RUN_ENDED
 from tests.conftest import Serving, serving_on
 from tests.dialects.control.driving import (
     MISSIONS,
@@ -209,5 +210,5 @@ async def test_a_runs_token_is_refused_once_the_run_is_over(owner: ClientSession
     await until_status(owner, agent.mission["id"], "interrupted")
     for method, path in (("GET", tasks_of(agent.mission)), ("POST", tasks_of(agent.mission))):
         answer = await ask(agent.http, method, path, json={"title": "too late"})
-        assert (answer.status, answer.text) == (401, "This token was given to a run that is over")
+        assert (answer.status, answer.text) == (401, RUN_ENDED)
     assert await get(owner, tasks_of(agent.mission)) == []
