@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -46,10 +45,9 @@ class Between:
     async def stop(self) -> None:
         """Record what came so far, and nothing more."""
         self._work.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._work
-        left = [self._updates.get_nowait() for _ in range(self._updates.qsize())]
-        await self._keep(left)
+        await asyncio.wait({self._work})
+        while self._updates.qsize():  # more may come while what came is recorded
+            await self._keep([self._updates.get_nowait() for _ in range(self._updates.qsize())])
 
     async def _run(self) -> None:
         batch: list[Any] = []

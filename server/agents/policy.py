@@ -20,9 +20,15 @@ _READS = frozenset({"read", "search", "think"})
 _ONCE = ("allow_once",)
 _ALLOWING = ("allow_once", "allow_always")
 
+OWN_TOOLS = ("report_progress", "list_tasks", "create_task", "update_task", "create_child_mission", "read_events")
+
 # As the backends spell a tool of an MCP server, in the names that they give or in titles of calls of no special kind.
-_OWN_NAME = re.compile(rf"(?:mcp__{OWN_SERVER}__|mcp_{OWN_SERVER}_|{OWN_SERVER}__?)\w+")
-_OWN_TITLE = re.compile(rf"{_OWN_NAME.pattern}|\w+ \({OWN_SERVER} MCP Server\)")
+# The tools are named one by one: another server may have a name that begins like ours.
+_TOOL = f"(?:{'|'.join(OWN_TOOLS)})"
+_OWN_NAME = re.compile(rf"(?:mcp__{OWN_SERVER}__|mcp_{OWN_SERVER}_|{OWN_SERVER}__?){_TOOL}")
+_OWN_TITLE = re.compile(rf"{_OWN_NAME.pattern}|{_TOOL} \({OWN_SERVER} MCP Server\)")
+_WRAPPERS = frozenset({"", "use_tool"})
+"""The tool by which one backend calls all tools of MCP servers; some give no name at all."""
 
 
 def policy_of(word: str) -> Policy:
@@ -50,7 +56,7 @@ def option_kinds(policy: Policy, reason: Reason) -> tuple[str, ...]:
 
     What is allowed for ever outlives a change of the policy: only where everything is allowed anyway.
     """
-    return _ALLOWING if reason == "own_tool" or policy == "allow_all" else _ONCE
+    return _ALLOWING if policy == "allow_all" else _ONCE
 
 
 def is_own_tool(tool: ToolCall) -> bool:
@@ -63,8 +69,10 @@ def is_own_tool(tool: ToolCall) -> bool:
     args = as_object(tool.args)
     if args.get("server") == OWN_SERVER and "command" not in args:
         # One backend reports them as commands, with the server and the tool beside the arguments.
-        return tool.title == f"mcp.{OWN_SERVER}.{as_text(args.get('tool'))}"
+        named = as_text(args.get("tool"))
+        return named in OWN_TOOLS and tool.title == f"mcp.{OWN_SERVER}.{named}"
     if tool.kind != "other" or "command" in args:
         return False
-    # One backend calls such tools by a tool of its own, which is given the name.
+    if tool.name not in _WRAPPERS:
+        return False  # the arguments are the model's: another tool's say nothing of which tool it is
     return bool(_OWN_TITLE.fullmatch(tool.title) or _OWN_NAME.fullmatch(as_text(args.get("tool_name"))))

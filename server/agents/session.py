@@ -12,6 +12,7 @@ from server.agents.acp_transport import AgentTransport
 from server.agents.clocks import TurnLimits
 from server.agents.content import as_object
 from server.agents.conversation import Conversation
+from server.agents.policy import DEFAULT, Policy, covers
 from server.agents.process import AgentProcess, Launch
 from server.agents.spawning import spawn
 from streams.errors import AgentFailed
@@ -33,7 +34,8 @@ class Hearer(Protocol):
 class Session:
     """A running agent. Made by `start`; `close` must be awaited. `hearer` may be changed at any time.
 
-    `cost` is what the agent said that the session had cost at the end of its last turn.
+    `cost` is what the agent said that the session had cost at the end of its last turn, `widest` the most that its
+    turns were allowed.
     """
 
     def __init__(self, launch: Launch, process: AgentProcess, hearer: Hearer, limits: TurnLimits) -> None:
@@ -41,6 +43,8 @@ class Session:
         self.process = process
         self.hearer = hearer
         self.cost = 0.0
+        self.widest: Policy = DEFAULT
+        self._has_left_its_mode = False
         self.transport = AgentTransport(
             process.stdout,
             process.stdin,
@@ -70,10 +74,23 @@ class Session:
         """Whether it can be spoken to."""
         return self.process.exit_code is None and self.transport.fault is None and not self.transport.ended.is_set()
 
-    def is_fit(self, launch: Launch) -> bool:
-        """Whether an agent started for another run would be the same."""
+    def is_fit(self, launch: Launch, policy: Policy = DEFAULT) -> bool:
+        """Whether an agent started for another run, under this policy, would be the same.
+
+        One that has left its mode, or may remember what a wider policy granted for ever, would not.
+        """
         ours = self.launch
-        return structs.replace(launch, run_id=ours.run_id, mcp_servers=ours.mcp_servers) == ours
+        is_same = structs.replace(launch, run_id=ours.run_id, mcp_servers=ours.mcp_servers) == ours
+        return is_same and not self._has_left_its_mode and covers(policy, self.widest)
+
+    def _follow(self, update: dict[str, Any]) -> None:
+        """Keep in mind what a later turn must know of the session: its mode, and what it had cost when it was loaded."""
+        kind = update.get("sessionUpdate")
+        if kind == "current_mode_update":
+            self._has_left_its_mode = update.get("currentModeId") != self.launch.mode
+        elif kind == "usage_update" and self.conversation.is_loading:
+            amount = as_object(update.get("cost")).get("amount")
+            self.cost = float(amount) if isinstance(amount, int | float) else self.cost
 
     async def close(self, *, exit_seconds: float, term_seconds: float) -> None:
         """End the agent and everything that it started; what it says meanwhile is still heard."""
@@ -88,10 +105,15 @@ class Session:
         self.hearer.stirred()
         if method == "session/update":
             fields = as_object(params)
-            if not self.conversation.is_past(fields.get("sessionId")):
+            update = as_object(fields.get("update"))
+            self._follow(update)
+            if self.conversation.is_past(fields.get("sessionId")):
+                self.transport.settle()  # nothing of it waits to be recorded
+            else:
                 self.hearer.update(fields.get("update"))
             return None
         if is_notification:
+            self.transport.settle()
             return None
         if method == "session/request_permission":
             return await self.hearer.ask(params)

@@ -57,7 +57,8 @@ async def run_turn(
     is looked at for each request, so that it may change during the turn.
     """
     started = time.monotonic()
-    turn = _Turn(launch, sink, cancel, limits, policy, between)
+    # the agent's own launch: what it was given is what must be hidden
+    turn = _Turn(session.launch if session else launch, sink, cancel, limits, policy, between)
     outcome = await turn.run(prompt, past, session)
     if turn.is_stillborn:
         past = past if session is not None else Past(summary=past.summary)
@@ -153,6 +154,7 @@ class _Turn:
     async def _talk(self, session: Session, prompt: str, past: Past | None) -> dict[str, Any]:
         if past is not None:
             await session.conversation.open(past)
+            self._mapper.usage.cost_before = session.cost
         session.transport.begin()
         self._mapper.model = session.conversation.model
         return await session.conversation.prompt(prompt)

@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 
 from server.agents.between import Between
+from server.agents.policy import DEFAULT, Policy
 from server.agents.process import Launch
 from server.agents.session import Session
 
@@ -33,13 +34,13 @@ class WarmAgents:
     def __len__(self) -> int:
         return len(self._idle)
 
-    async def take(self, mission_id: UUID, launch: Launch) -> Session | None:
-        """The mission's idle agent, if it lives and was started just as `launch` says; any other one is ended.
+    async def take(self, mission_id: UUID, launch: Launch, policy: Policy = DEFAULT) -> Session | None:
+        """The mission's idle agent, if it lives and was started just as `launch` says, and never had more than `policy`; any other one is ended.
 
         Give it somebody else to speak to before anything is awaited.
         """
         session = self._remove(mission_id)
-        if session is not None and not (session.is_alive and session.is_fit(launch)):
+        if session is not None and not (session.is_alive and session.is_fit(launch, policy)):
             self._end(mission_id, session)
             session = None
         try:

@@ -8,7 +8,7 @@ from uuid import UUID
 from server.agents import profiles
 from server.agents.between import Between
 from server.agents.memory import CONVERSATION, Past, summary_of
-from server.agents.policy import DEFAULT
+from server.agents.policy import DEFAULT, POLICIES, Policy
 from server.agents.sandbox import Kind, Sandbox
 from server.agents.session import Session
 from server.agents.tooling import McpServer
@@ -70,8 +70,17 @@ class MissionAgents:
         )
         past = await patiently(lambda: self._past(turn, facts.backend))
 
+        widest = turn.policy or DEFAULT
+
         def between(session: Session) -> Between:
+            session.widest = max(session.widest, widest, key=POLICIES.index)
             return Between(session, turn.record)
+
+        def policy() -> Policy:
+            nonlocal widest
+            now = turn.policy or DEFAULT
+            widest = max(widest, now, key=POLICIES.index)
+            return now
 
         outcome = await run_turn(
             launch,
@@ -80,8 +89,8 @@ class MissionAgents:
             cancel=turn.cancel,
             limits=self._limits,
             past=past,
-            policy=lambda: turn.policy or DEFAULT,
-            session=await self.warm.take(turn.mission_id, launch),
+            policy=policy,
+            session=await self.warm.take(turn.mission_id, launch, widest),
             between=between if self.warm.idle_seconds else None,
         )
         if outcome.session is not None:

@@ -110,13 +110,17 @@ class RunKeeper:
         tasks = [turn.task for turn in self.turns.values() if turn.task is not None]
         for task in tasks:
             task.cancel()
+        idle = asyncio.create_task(self._agents.close())
         if tasks:
             _, unfinished = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
             for task in unfinished:  # the database is away; the next start finds these runs by their leases
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._forgetting)
-        await self._agents.close()
+        if self._forgetting:
+            _, late = await asyncio.wait(self._forgetting, timeout=_CLOSE_SECONDS)
+            for task in late:  # the next start ends what they leave
+                task.cancel()
+        await idle
 
     async def _keep(self) -> None:
         while True:

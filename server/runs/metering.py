@@ -35,7 +35,8 @@ class Meter:
 
     def total(self, use: Use) -> Use:
         """The turn's use in the end: never less than what was seen on the way, and with its time."""
-        final = use if use.tokens >= self._use.tokens and use.cost_micros >= self._use.cost_micros else self._use
+        is_least = use.tokens >= self._use.tokens and use.cost_micros >= self._use.cost_micros
+        final = use if is_least or use.source == "reported" else self._use  # an estimate never beats the agent's word
         return msgspec.structs.replace(final, milliseconds=self._milliseconds())
 
     def take(self, use: Use) -> None:

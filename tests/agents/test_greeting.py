@@ -63,5 +63,5 @@ async def test_an_agents_last_answer_counts_though_it_exits(scripted: Any, livin
 
 
 async def test_a_program_that_is_not_there_is_told(demo: Any) -> None:
-    with pytest.raises(AgentFailed, match="could not be started"):
+    with pytest.raises(AgentFailed, match=r"could not be started|No such file"):
         await greet(structs.replace(demo, command=("/nonexistent/agent",)))

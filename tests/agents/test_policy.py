@@ -57,22 +57,22 @@ def test_an_option_is_chosen_by_its_kind_and_for_ever_only_where_all_is_allowed(
 
 
 OWN: list[dict[str, Any]] = [
-    {"name": "mcp__missionstream__mission_report", "kind": "other"},
-    {"title": "mcp__missionstream__mission_report"},
-    {"title": "missionstream_mission_report"},
-    {"title": "missionstream__mission_report"},
-    {"title": "mcp_missionstream_mission_report"},
-    {"title": "mission_report (missionstream MCP Server)"},
-    {"title": "Use a tool", "args": {"tool_name": "missionstream__mission_report", "input": {}}},
+    {"name": "mcp__missionstream__report_progress", "kind": "other"},
+    {"title": "mcp__missionstream__report_progress"},
+    {"title": "missionstream_report_progress"},
+    {"title": "missionstream__report_progress"},
+    {"title": "mcp_missionstream_report_progress"},
+    {"title": "report_progress (missionstream MCP Server)"},
+    {"title": "Use a tool", "args": {"tool_name": "missionstream__report_progress", "input": {}}},
     {
-        "title": "mcp.missionstream.mission_report",
+        "title": "mcp.missionstream.report_progress",
         "kind": "execute",
-        "args": {"server": "missionstream", "tool": "mission_report", "arguments": {"text": "x"}},
+        "args": {"server": "missionstream", "tool": "report_progress", "arguments": {"text": "x"}},
     },
 ]
 NOT_OWN: list[dict[str, Any]] = [
-    {"title": "missionstream_mission_report", "kind": "execute"},
-    {"title": "missionstream_mission_report", "args": {"command": "missionstream_mission_report"}},
+    {"title": "missionstream_report_progress", "kind": "execute"},
+    {"title": "missionstream_report_progress", "args": {"command": "missionstream_report_progress"}},
     {"title": "mcp.missionstream.run", "kind": "execute", "args": {"command": "mcp.missionstream.run"}},
     {
         "title": "mcp.missionstream.run",
@@ -86,6 +86,10 @@ NOT_OWN: list[dict[str, Any]] = [
     {"title": "report (other MCP Server)"},
     {"name": "mcp__other__x", "title": "rm", "args": {"tool_name": "missionstream"}},
     {"title": "missionstream"},
+    {"title": "missionstream_evil_report_progress"},
+    {"name": "mcp__missionstream__evil__report_progress", "kind": "other"},
+    {"name": "mcp__missionstream__run", "kind": "other"},
+    {"name": "mcp__shell__run", "args": {"script": "rm -rf .", "tool_name": "missionstream_report_progress"}},
 ]
 
 
@@ -93,8 +97,10 @@ NOT_OWN: list[dict[str, Any]] = [
 @pytest.mark.parametrize("policy", POLICIES)
 def test_this_servers_own_tools_are_allowed_however_a_backend_spells_them(policy: str, tool: dict[str, Any]) -> None:
     assert is_own_tool(ToolCall(id="t", **tool))
-    question = ask("perm_1", ToolCall(id="t", **tool), [ALWAYS, NO], policy)
+    question = ask("perm_1", ToolCall(id="t", **tool), [ALWAYS, ONCE, NO], policy)
     assert question.granted is not None
+    assert policy == "allow_all" or question.granted.kind == "allow_once"
+    assert policy == "allow_all" or ask("perm_1", ToolCall(id="t", **tool), [ALWAYS, NO], policy).granted is None
     assert question.draft.metadata["allowed_by"] == "own_tool"
 
 

@@ -280,4 +280,4 @@ async def test_a_running_total_of_cost_is_counted_once(missions, warm, scripted)
             send(id=prompt, result={"stopReason": "end_turn"})
         next(requests())
         """)
-    assert [(await missions.turn(warm, launch, "go")).cost_cents for _ in range(2)] == [25, 15]
+    assert [(await missions.turn(warm, launch, "go")).use.cost_micros for _ in range(2)] == [250_000, 150_000]

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from server.agents import profiles
 from server.agents.budgets import Budget
-from server.agents.policy import policy_of
+from server.agents.policy import DEFAULT, covers, policy_of
 from server.auth.principal import Principal
 from server.body import identity, read
 from server.core import Core, core, principal
@@ -88,8 +88,13 @@ async def _as_a_child(services: Core, who: Principal, body: wire.CreateMission) 
     if children >= MAX_CHILDREN_OF_AGENTS:
         raise Conflict(f"This mission has {MAX_CHILDREN_OF_AGENTS} children; an agent may not make more of them.")
     is_same = not (body.backend or "").strip() or body.backend == parent.backend
+    allowed = parent.permission_policy or DEFAULT
+    policy = _word(body.permission_policy) or allowed
+    if not covers(allowed, policy_of(policy)):
+        raise Forbidden(f"An agent may not allow its children more than itself: its permission_policy is {allowed}.")
     return msgspec.structs.replace(
         body,
+        permission_policy=policy,
         workspace_id=parent.space_id,
         backend=parent.backend if is_same else body.backend,
         model_override=body.model_override or (parent.model_override if is_same else None),

@@ -21,12 +21,13 @@ NEEDS = "gemini's agent yolo acts without asking, which needs the permission_pol
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClientSession]:
     """A server whose gemini is a small agent that says in which mode it works."""
-    folder = tmp_path_factory.mktemp("agents")
+    folder, programs = tmp_path_factory.mktemp("agents"), tmp_path_factory.mktemp("programs")
     folder.chmod(0o711)
-    script = folder / "agent.py"
+    script = programs / "agent.py"
     script.write_text(SCRIPT_HEAD + OFFERS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MISSIONSTREAM_BACKEND_GEMINI_COMMAND", f"{sys.executable} {script}")
+        patch.setenv("MISSIONSTREAM_AGENT_READABLE", str(programs))
         patch.setenv("GEMINI_API_KEY", "sk-secret")
         async with (
             fresh_database(cluster) as connect,

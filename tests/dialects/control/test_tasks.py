@@ -196,6 +196,15 @@ async def test_an_agents_child_works_in_its_parents_space(shared: Serving, owner
     assert (await post(agent.http, MISSIONS, {**body, "workspace_id": NIL}))["workspace_id"] == NIL
 
 
+async def test_an_agent_allows_its_children_no_more_than_itself(owner: ClientSession, agent: Agent) -> None:
+    body = {"title": "a part", "parent_mission_id": agent.mission["id"]}
+    answer = await ask(agent.http, "POST", MISSIONS, json={**body, "permission_policy": "allow_all"})
+    assert (answer.status, answer.text) == (
+        403, "An agent may not allow its children more than itself: its permission_policy is ask.",
+    )  # fmt: skip
+    assert (await post(agent.http, MISSIONS, body))["permission_policy"] == "ask"
+
+
 async def test_an_agent_makes_at_most_fifty_children(owner: ClientSession, agent: Agent) -> None:
     body = {"title": "a part", "parent_mission_id": agent.mission["id"]}
     for _ in range(50):
