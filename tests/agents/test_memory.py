@@ -92,6 +92,23 @@ async def test_a_session_that_does_not_come_is_replaced_by_a_summary(turn, loadi
     assert json.loads(outcome.text) == ["s", "old", [SUMMARY, "go"]]
 
 
+async def test_a_long_session_is_told_again_whole_and_still_answered(turn, loading):
+    long = 'for _ in range(120): text("x" * 65536)\n        ' + _YES  # more than may wait to be recorded
+    assert json.loads((await turn(loading(long), "go", past=_PAST)).text) == ["old", "old", ["go"]]
+
+
+async def test_what_a_session_had_cost_before_it_was_loaded_is_not_counted_again(turn, loading):
+    cost = 'update("usage_update", used=1, size=2, cost={"amount": 9.0, "currency": "USD"})\n        '
+    outcome = await turn(loading(cost + _YES), "go", past=_PAST)
+    assert outcome.use.cost_micros == 0
+    spent = cost.replace("9.0", "9.5")
+    launch = loading(cost + _YES)
+    *interpreter, script = launch.command
+    script = script.replace("        said = [", "        " + spent.strip() + "\n        said = [")
+    launch = structs.replace(launch, command=(*interpreter, script))
+    assert (await turn(launch, "go", past=_PAST)).use.cost_micros == 500_000
+
+
 async def test_an_agent_that_dies_of_its_session_goes_on_without_it(turn, loading, living):
     outcome = await turn(loading("os._exit(9)"), "go", past=_PAST)
     assert json.loads(outcome.text) == ["s", None, [SUMMARY, "go"]]
