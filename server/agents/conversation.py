@@ -19,6 +19,16 @@ from streams.errors import AgentFailed
 log = structlog.get_logger()
 
 
+async def initialize(connection: Connection) -> dict[str, Any]:
+    """Greet the agent; returns its answer. Its own file and shell tools are what a server wants it to use."""
+    params = {
+        "protocolVersion": PROTOCOL_VERSION,
+        "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+        "clientInfo": {"name": "missionstream", "version": _version()},
+    }
+    return as_object(await connection.send_request("initialize", params))
+
+
 class Conversation:
     """One session of one agent process. Errors: RequestError as the agent sent it, ConnectionError when it ended.
 
@@ -45,21 +55,14 @@ class Conversation:
 
         AgentFailed for an answer that we cannot use.
         """
-        greeting = await self._connection.send_request(
-            "initialize",
-            {
-                "protocolVersion": PROTOCOL_VERSION,
-                "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
-                "clientInfo": {"name": "missionstream", "version": _version()},
-            },
-        )
-        version = as_object(greeting).get("protocolVersion")
+        greeting = await initialize(self._connection)
+        version = greeting.get("protocolVersion")
         if version != PROTOCOL_VERSION:
             raise AgentFailed(
                 f"The agent speaks version {version!s:.40} of its protocol, not {PROTOCOL_VERSION}. Update the agent."
             )
         session = None
-        if as_object(as_object(greeting).get("agentCapabilities")).get("loadSession") is True:
+        if as_object(greeting.get("agentCapabilities")).get("loadSession") is True:
             session = await self._loaded(past)
         if session is None:
             session = as_object(await self._connection.send_request("session/new", self._place()))

@@ -10,6 +10,7 @@ from acp.connection import Connection
 from server.agents import failures
 from server.agents.acp_transport import AgentTransport
 from server.agents.content import as_object, as_text
+from server.agents.conversation import initialize
 from server.agents.process import AgentProcess, Launch
 from server.agents.spawning import spawn
 from streams.errors import AgentFailed
@@ -34,7 +35,7 @@ async def greet(launch: Launch, *, seconds: float = 30) -> Greeting:
         process.stdout, process.stdin, line_bytes=_LINE_BYTES, wire_bytes=8 * _LINE_BYTES, veil=launch.veil
     )
     connection = Connection(_refuse, transport)
-    answering = asyncio.create_task(_initialize(connection))
+    answering = asyncio.create_task(initialize(connection))
     gone = asyncio.create_task(process.exited())
     try:
         await asyncio.wait({answering, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -65,12 +66,6 @@ def _greeting(
         raise AgentFailed(f"The agent speaks version {version!s:.40} of its protocol, not {PROTOCOL_VERSION}")
     about = as_object(answer.get("agentInfo"))
     return Greeting(as_text(about.get("name"))[:80], as_text(about.get("version"))[:40], round(seconds, 2))
-
-
-async def _initialize(connection: Connection) -> dict[str, Any]:
-    capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
-    params = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities}
-    return as_object(await connection.send_request("initialize", params))
 
 
 async def _refuse(method: str, params: Any, is_notification: bool) -> Any:
