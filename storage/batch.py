@@ -1,6 +1,6 @@
 """One transaction of the writer: lock, decide, number, project, append. Applies many callers' parts together."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,10 +9,10 @@ import asyncpg
 import msgspec
 
 from storage import statements
-from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, Rules
+from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, PartRow, Rules, Statement
 from storage.statements import SavedRow, in_order
 from storage.states import Head, HeadCache, StateCache, Versioned
-from streams.errors import Conflict, KeyReused, NotFound
+from streams.errors import Conflict, KeyReused, MissionstreamError, NotFound
 from streams.event import Draft, Event, ascii_json, cleaned
 
 
@@ -39,7 +39,28 @@ class Execute(msgspec.Struct):
         return (self.stream_id, workspace_id) if self.command.touches_workspace else (self.stream_id,)
 
 
-Part = Record | Execute
+class Change(msgspec.Struct):
+    """Rows to change and what to say of it in a stream, together or not at all. A repeat of `key` changes nothing."""
+
+    stream_id: UUID
+    statements: Sequence[Statement]
+    drafts: Sequence[Draft]
+    answer: Any = None
+    key: Key | None = None
+
+    def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
+        return (self.stream_id,)
+
+
+class Refused(Exception):
+    """A statement of a change found no row, or broke a constraint; `meaning` is for its caller alone."""
+
+    def __init__(self, meaning: MissionstreamError) -> None:
+        self.meaning = meaning
+        super().__init__(meaning.message)
+
+
+Part = Record | Execute | Change
 Result = list[Appended] | Outcome
 _Known = Event | int
 """An event of the log, or the place in this batch of one that is being appended."""
@@ -90,6 +111,7 @@ class Batch:
         self._answers: dict[tuple[str, str], tuple[str, str]] = {}
         self._new_answers: dict[tuple[str, str], tuple[str, str]] = {}
         self._dedupe_keys: list[str | None] = []
+        self._statements: list[Statement] = []
 
     async def apply(self, connection: asyncpg.Connection) -> None:
         """Run every statement but BEGIN and COMMIT: lock, decide, save."""
@@ -101,7 +123,8 @@ class Batch:
         """Whether nothing need be read or made: activity and commands without a key, on streams whose heads are known,
         and so are the states of the missions that are commanded."""
         if self._is_wary or any(
-            isinstance(part, Execute) and (part.key or part.command.creates) for part in self.parts
+            isinstance(part, Change) or (isinstance(part, Execute) and (part.key or part.command.creates))
+            for part in self.parts
         ):
             return False
         known = heads.of(self.streams)
@@ -122,7 +145,7 @@ class Batch:
         """Find out what every part leads to, in memory."""
         for part in self.parts:
             try:
-                self._unnumbered.append(self._record(part) if isinstance(part, Record) else self._execute(part))
+                self._unnumbered.append(_DECIDE[type(part)](self, part))
             except Exception as error:  # one caller's fault is that caller's alone
                 self._unnumbered.append(error)
 
@@ -141,7 +164,7 @@ class Batch:
 
     @property
     def has_writes(self) -> bool:
-        return bool(self.events or self._new_answers)
+        return bool(self.events or self._new_answers or self._statements)
 
     async def is_stored(self, connection: asyncpg.Connection) -> bool:
         """Whether what the batch wrote is there, asked when the connection broke; it is numbered then."""
@@ -165,7 +188,7 @@ class Batch:
         workspace_id, parts = self.workspace_id, self.parts
         self._heads = await statements.lock(connection, workspace_id, self.streams)
         # from here on every reading is a statement of its own, after the locks: no other writer can make it old
-        if keys := [part.key for part in parts if isinstance(part, Execute) and part.key]:
+        if keys := [part.key for part in parts if isinstance(part, Execute | Change) and part.key]:
             self._answers = await statements.answers(connection, workspace_id, keys)
         if self._is_wary and (asked := list(self._dedupes())):
             self._known |= await statements.known_events(connection, workspace_id, asked, self._at)
@@ -174,7 +197,7 @@ class Batch:
 
     def _dedupes(self) -> Iterator[tuple[UUID, str]]:
         for part in self.parts:
-            if isinstance(part, Record):
+            if isinstance(part, Record | Change):
                 for draft in part.drafts:
                     if draft.dedupe_key is not None:
                         yield part.stream_id, draft.dedupe_key
@@ -219,19 +242,41 @@ class Batch:
     def _stored(self, known: _Known) -> Event:
         return self.events[known] if isinstance(known, int) else known
 
+    def _replayed(self, key: Key | None) -> Outcome | None:
+        """The first outcome of a key that is known; KeyReused when it stood for something else."""
+        first = None if key is None else self._answers.get((key.scope, key.key))
+        if key is None or first is None:
+            return None
+        if first[0] != key.fingerprint:
+            raise KeyReused(key=key.key)
+        return Outcome(first[1], replayed=True)
+
+    def _answered(self, key: Key | None, answer: str) -> None:
+        if key is not None:
+            entry = (key.fingerprint, answer)
+            self._answers[key.scope, key.key] = entry
+            self._new_answers[key.scope, key.key] = entry
+
+    def _change(self, part: Change) -> _Decided | Outcome:
+        if (first := self._replayed(part.key)) is not None:
+            return first
+        start = len(self.events)
+        self._record(Record(stream_id=part.stream_id, drafts=part.drafts))
+        self._statements += part.statements
+        answer = ascii_json(part.answer).decode()
+        self._answered(part.key, answer)
+        return _Decided(Outcome(answer, tuple(self.events[start:])), start)
+
     def _execute(self, part: Execute) -> _Decided | Outcome:
-        if part.key is not None:
-            first = self._answers.get((part.key.scope, part.key.key))
-            if first is not None:
-                if first[0] != part.key.fingerprint:
-                    raise KeyReused(key=part.key.key)
-                return Outcome(first[1], replayed=True)
+        if (first := self._replayed(part.key)) is not None:
+            return first
         rules = self._kinds[part.kind]
         before, head = self._before(part)
         decision = rules.decide(before, part.command)
         state, events = self._evolved(part, rules, before, head, decision)
         answer = ascii_json(part.answer(state)).decode()
         row = rules.row(state)
+        document, parts = _divided(rules, before, state)
         # Nothing above changed the batch, nothing below raises.
         if head.is_new:
             head.crew_id, head.team_id = row.crew_id, row.team_id
@@ -244,13 +289,16 @@ class Batch:
         head.closed = decision.deletes
         if decision.drafts:
             self._states[part.stream_id] = Versioned(part.kind, head.version, state)
+            earlier = self._rows.get(part.stream_id)
             self._rows[part.stream_id] = SavedRow(
-                part.kind, row, self._states[part.stream_id], self._at if decision.deletes else None
+                part.kind,
+                row,
+                head.version,
+                document,
+                parts if earlier is None else {**earlier.parts, **parts},
+                self._at if decision.deletes else None,
             )
-        if part.key is not None:
-            entry = (part.key.fingerprint, answer)
-            self._answers[part.key.scope, part.key.key] = entry
-            self._new_answers[part.key.scope, part.key.key] = entry
+        self._answered(part.key, answer)
         return _Decided(Outcome(answer, tuple(events), state), start)
 
     def _before(self, part: Execute) -> tuple[Any, Head]:
@@ -309,6 +357,8 @@ class Batch:
 
     async def _write(self, connection: asyncpg.Connection) -> int:
         workspace_id = self.workspace_id
+        for statement in self._statements:
+            await _run(connection, statement)
         if self._new_answers:
             await statements.save_answers(connection, workspace_id, self._at, self._new_answers)
         if new := {stream: head for stream, head in self._heads.items() if head.is_new}:
@@ -338,6 +388,37 @@ class Batch:
             outcome, start = result
             return outcome._replace(events=tuple(self.events[start : start + len(outcome.events)]))
         return result
+
+
+_DECIDE: dict[type[Part], Callable[[Batch, Any], _Recorded | _Decided | Outcome]] = {
+    Record: Batch._record,
+    Execute: Batch._execute,
+    Change: Batch._change,
+}
+
+
+async def _run(connection: asyncpg.Connection, statement: Statement) -> None:
+    try:
+        found = await connection.fetchrow(statement.query, *statement.arguments)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        meaning = statement.broken.get(error.constraint_name or "")
+        if meaning is None:
+            raise
+        raise Refused(meaning) from error
+    if found is None and statement.missing is not None:
+        raise Refused(statement.missing)
+
+
+def _divided(rules: Rules, before: Any, after: Any) -> tuple[Any, Mapping[UUID, tuple[PartRow, Any]]]:
+    """The document of a state, and those of its parts that are not what they were."""
+    document, parts = rules.split(after)
+    if not parts:
+        return document, {}
+    old = {} if before is None else rules.split(before)[1]
+    if old is parts:
+        return document, {}
+    changed = (part_id for part_id, part in parts.items() if old.get(part_id) is not part)
+    return document, {part_id: (rules.part_row(parts[part_id]), parts[part_id]) for part_id in changed}
 
 
 def _json(draft: Draft) -> str:

@@ -20,6 +20,7 @@ async def erase_deleted(database: Database) -> int:
             async with database.reading() as connection:
                 await connection.execute(queries.housekeeping.erase_events, *key, after, after + _AT_A_TIME)
         async with database.reading() as connection, connection.transaction():
+            await connection.execute(queries.housekeeping.erase_tasks, *key)
             await connection.execute(queries.housekeeping.erase_runs, *key)
             await connection.execute(queries.housekeeping.erase_mission, *key)
     return len(deleted)

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from storage.queries import queries
-from storage.rules import Key, Kinds, Row
+from storage.rules import Key, Kinds, PartRow, Row, Rules
 from storage.states import Head, Versioned
 from streams.event import Event
 
@@ -22,7 +22,10 @@ class SavedRow(NamedTuple):
 
     kind: str
     row: Row
-    known: Versioned
+    version: int
+    document: Any
+    parts: Mapping[UUID, tuple[PartRow, Any]]
+    """Those that have changed: their columns and their documents."""
     deleted_at: datetime | None
 
 
@@ -81,14 +84,52 @@ async def states(
 ) -> dict[UUID, Versioned]:
     """The stored states of missions."""
     rows = await connection.fetch(queries.writer.states, workspace_id, missions)
+    divided = [row["id"] for row in rows if kinds[row["kind"]].part_type is not None]
+    parts = await connection.fetch(queries.writer.parts, workspace_id, divided) if divided else []
+    of_mission: dict[UUID, list[asyncpg.Record]] = {}
+    for part in parts:
+        of_mission.setdefault(part["mission_id"], []).append(part)
     return {
         row["id"]: Versioned(
             row["kind"],
             row["state_version"],
-            msgspec.json.decode(row["state"], type=kinds[row["kind"]].state_type),
+            joined(kinds[row["kind"]], row["state"], of_mission.get(row["id"], ())),
         )
         for row in rows
     }
+
+
+def joined(rules: Rules, document: str, parts: Iterable[asyncpg.Record]) -> Any:
+    """A state as it is stored: its document, and the rows of its parts in their order."""
+    decoded = msgspec.json.decode(document, type=rules.state_type)
+    if rules.part_type is None:
+        return decoded
+    return rules.join(decoded, {part["id"]: msgspec.json.decode(part["state"], type=rules.part_type) for part in parts})
+
+
+class _Part(msgspec.Struct, omit_defaults=True):
+    mission_id: UUID
+    id: UUID
+    status: str
+    number: int
+    created_at: datetime
+    updated_at: datetime
+    agent_id: UUID | None
+    run_id: UUID | None
+    token_count: int | None
+    estimated_cost: float | None
+    completed_at: datetime | None
+    state: Any
+
+
+def _parts(saved: Mapping[UUID, SavedRow]) -> str | None:
+    """The changed parts as one JSON array, None when there are none."""
+    changed = [
+        _Part(mission_id, part_id, *columns, state=document)
+        for mission_id, row in saved.items()
+        for part_id, (columns, document) in row.parts.items()
+    ]
+    return msgspec.json.encode(changed).decode() if changed else None
 
 
 async def save_answers(
@@ -115,11 +156,11 @@ async def open_streams(connection: asyncpg.Connection, workspace_id: UUID, new: 
 
 
 def _columns(mission_id: UUID, saved: SavedRow) -> tuple[Any, ...]:
-    row, known = saved.row, saved.known
-    state = msgspec.json.encode(known.state).decode()
+    row = saved.row
+    state = msgspec.json.encode(saved.document).decode()
     return (
         mission_id, saved.kind, row.status, row.phase, row.title, row.crew_id, row.parent_id, row.run_id, row.queued,
-        known.version, state, row.created_at, row.updated_at, saved.deleted_at,
+        saved.version, state, row.created_at, row.updated_at, saved.deleted_at,
     )  # fmt: skip
 
 
@@ -165,7 +206,7 @@ async def append(
     if not saved:
         return int(await connection.fetchval(queries.writer.append, *arguments))
     columns = map(list, zip(*(_columns(mission_id, saved[mission_id]) for mission_id in in_order(saved)), strict=True))
-    return int(await connection.fetchval(queries.writer.append_decided, *arguments, *columns))
+    return int(await connection.fetchval(queries.writer.append_decided, *arguments, *columns, _parts(saved)))
 
 
 def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:

@@ -1,8 +1,8 @@
 """Proof that the log is the truth: folds every stream again and compares it with the rows."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +11,7 @@ import msgspec
 from storage.log import event as as_event
 from storage.pool import Database
 from storage.queries import queries
-from storage.rules import Kinds
+from storage.rules import Kinds, Rules
 
 
 class Finding(NamedTuple):
@@ -70,15 +70,28 @@ async def _stream(
     if dict(counts) != msgspec.json.decode(stream["counts"]):
         yield Finding(workspace_id, stream["id"], f"the counters say {stream['counts']}, the log {dict(counts)}")
     if rules is not None:
-        for name, folded, stored in _differences(rules, stream, state, version):
+        parts = (
+            [] if rules.part_type is None else await connection.fetch(queries.verify.parts, workspace_id, stream["id"])
+        )
+        for name, folded, stored in _differences(rules, stream, parts, state, version):
             yield Finding(workspace_id, stream["id"], f"{name}: the log folds to {folded!r}, the row says {stored!r}")
 
 
-def _differences(rules: Any, stream: asyncpg.Record, state: Any, version: int) -> list[tuple[str, Any, Any]]:
+def _differences(
+    rules: Rules, stream: asyncpg.Record, parts: Sequence[asyncpg.Record], state: Any, version: int
+) -> list[tuple[str, Any, Any]]:
     if state is None:
         return [("state", None, stream["state"])]
     row = rules.row(state)
     folded = {**row._asdict(), "state_version": version}
     pairs = [(name, value, stream[name]) for name, value in folded.items()]
-    stored = msgspec.json.decode(stream["state"], type=rules.state_type)
-    return [pair for pair in [*pairs, ("state", state, stored)] if pair[1] != pair[2]]
+    document, folded_parts = rules.split(state)
+    pairs.append(("state", document, msgspec.json.decode(stream["state"], type=rules.state_type)))
+    pairs.append(("tasks", list(folded_parts), [part["id"] for part in parts]))
+    for part in parts:
+        if (whole := folded_parts.get(part["id"])) is not None:
+            columns = rules.part_row(whole)._asdict()
+            pairs += [(f"task {part['id']} {name}", value, part[name]) for name, value in columns.items()]
+            stored = msgspec.json.decode(part["state"], type=cast(type[Any], rules.part_type))
+            pairs.append((f"task {part['id']}", whole, stored))
+    return [pair for pair in pairs if pair[1] != pair[2]]

@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from storage.batch import Batch, Execute, Part, Record, Result
+from storage.batch import Batch, Change, Execute, Part, Record, Refused, Result
 from storage.commit import Committer
 from storage.pool import FAILURES, Database, is_lost
-from storage.rules import Appended, Command, Key, Kinds, Outcome
+from storage.rules import Appended, Command, Key, Kinds, Outcome, Statement
 from storage.states import StateCache
 from streams.errors import MissionstreamError, NotFound, OutcomeUnknown, Unavailable, Unprocessable
 from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
@@ -139,6 +139,9 @@ class Writer:
             else:
                 await self._one_by_one(waiting, error)
             return
+        except Refused as refused:
+            await self._one_by_one(waiting, refused)
+            return
         if not is_stored:
             await self._commit(waiting, is_wary=is_wary)
             return
@@ -159,6 +162,9 @@ class Writer:
         if len(waiting) > 1:
             for waiter in waiting:
                 await self._commit([waiter])
+            return
+        if isinstance(error, Refused):
+            _settle(waiting[0], error.meaning)
             return
         log.warning("writer.refused", workspace_id=str(self._workspace_id), error=repr(error))
         _fail(waiting, _meaning(error), error)
@@ -222,6 +228,29 @@ class Writers:
         part = Record(stream_id=stream_id, drafts=clean)
         result = await self._submit(workspace_id, part, events=len(clean), size=size, is_patient=is_patient)
         assert isinstance(result, list)
+        return result
+
+    async def change(
+        self,
+        workspace_id: UUID,
+        statements: Sequence[Statement],
+        drafts: Sequence[Draft],
+        *,
+        stream_id: UUID | None = None,
+        answer: Any = None,
+        key: Key | None = None,
+    ) -> Outcome:
+        """Change rows and say so in a stream (the workspace's own, unless named), in one transaction.
+
+        `answer` is a JSON value; a repeat of `key` gets the first one and changes nothing. Raises what a statement means
+        by finding no row or breaking a constraint, and what `record` and `execute` raise.
+        """
+        clean, size = _checked(drafts, self._state_events)
+        part = Change(stream_id or workspace_id, statements, clean, answer, key)
+        result = await self._submit(
+            workspace_id, part, events=len(clean), size=1_024 * len(statements) + size, is_patient=False
+        )
+        assert isinstance(result, Outcome)
         return result
 
     def _submit(

@@ -14,6 +14,10 @@ UPDATE events SET type = 'erased', content = '', metadata = '{}', actor = NULL, 
 -- Empties the row of a deleted mission ($2 of workspace $1), which marks it as erased.
 UPDATE missions SET title = NULL, state = '{}', erased = true WHERE workspace_id = $1 AND id = $2;
 
+-- name: erase_tasks
+-- Removes the tasks of a deleted mission ($2 of workspace $1).
+DELETE FROM tasks WHERE workspace_id = $1 AND mission_id = $2;
+
 -- name: erase_runs
 -- Forgets the runs of a deleted mission ($2 of workspace $1).
 DELETE FROM runs WHERE workspace_id = $1 AND mission_id = $2;

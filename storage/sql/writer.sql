@@ -21,6 +21,10 @@ SELECT e.position, e.stream_id, e.sequence, e.dedupe_key, e.type, e.event_id, e.
 -- The states of missions ($1 workspace, $2 ids).
 SELECT id, kind, state_version, state FROM missions WHERE workspace_id = $1 AND id = ANY($2::uuid[]);
 
+-- name: parts
+-- The parts of missions ($1 workspace, $2 ids) in their order.
+SELECT mission_id, id, state FROM tasks WHERE workspace_id = $1 AND mission_id = ANY($2::uuid[]) ORDER BY mission_id, number;
+
 -- name: open_streams
 -- Makes the rows of new streams ($1 workspace, $2 ids, $3 crews, $4 teams, in parallel).
 INSERT INTO streams (workspace_id, id, crew_id, team_id)
@@ -40,7 +44,8 @@ SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
 
 -- name: append_decided
 -- Appends as `append` does ($1 to $20) and writes the projections of the missions that were decided ($21 on: a column
--- each, in parallel). One statement, so that it can be a transaction of its own; the streams' locks come first.
+-- each, in parallel), with the parts of them that changed ($35, a JSON array or null). One statement, so that it can be
+-- a transaction of its own; the streams' locks come first.
 WITH saved AS (
     INSERT INTO missions (workspace_id, id, kind, status, phase, title, crew_id, parent_id, run_id, queued,
                           state_version, state, created_at, updated_at, deleted_at)
@@ -55,6 +60,18 @@ WITH saved AS (
         parent_id = excluded.parent_id, run_id = excluded.run_id, queued = excluded.queued,
         state_version = excluded.state_version, state = excluded.state, updated_at = excluded.updated_at,
         deleted_at = excluded.deleted_at
+), parts AS (
+    INSERT INTO tasks (workspace_id, mission_id, id, status, number, created_at, updated_at, agent_id, run_id, token_count,
+                       estimated_cost, completed_at, state)
+    SELECT $1, n.*
+      FROM json_to_recordset($35::json)
+           AS n (mission_id uuid, id uuid, status text, number int, created_at timestamptz, updated_at timestamptz,
+                 agent_id uuid, run_id uuid, token_count bigint, estimated_cost double precision,
+                 completed_at timestamptz, state json)
+    ON CONFLICT (workspace_id, mission_id, id) DO UPDATE SET
+        status = excluded.status, number = excluded.number, updated_at = excluded.updated_at,
+        agent_id = excluded.agent_id, run_id = excluded.run_id, token_count = excluded.token_count,
+        estimated_cost = excluded.estimated_cost, completed_at = excluded.completed_at, state = excluded.state
 )
 SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
 

@@ -61,6 +61,26 @@ CREATE INDEX missions_children ON missions (workspace_id, parent_id, created_at)
 CREATE INDEX missions_busy ON missions (workspace_id, id) WHERE run_id IS NOT NULL OR queued > 0;
 CREATE INDEX missions_erasable ON missions (deleted_at) WHERE deleted_at IS NOT NULL AND NOT erased;
 
+CREATE TABLE tasks (
+    workspace_id uuid NOT NULL,
+    mission_id uuid NOT NULL,
+    id uuid NOT NULL,
+    status text NOT NULL,
+    number integer NOT NULL,
+    agent_id uuid,
+    run_id uuid,
+    token_count bigint,
+    estimated_cost double precision,
+    state json NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    completed_at timestamptz,
+    PRIMARY KEY (workspace_id, mission_id, id)
+) WITH (fillfactor = 80);
+CREATE INDEX tasks_completed ON tasks (workspace_id, completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX tasks_running ON tasks (workspace_id, run_id) WHERE run_id IS NOT NULL;
+COMMENT ON TABLE tasks IS 'The parts of states that grow with the work: saved by row, each when it changes.';
+
 CREATE TABLE events (
     workspace_id uuid NOT NULL,
     position bigint NOT NULL,
