@@ -13,6 +13,8 @@ from streams.subscriber import MAX_FLUSH_BYTES, PIECE_BYTES, Buffer, Subscriber
 FLUSH_GAP_SECONDS = 0.005
 GAP_PER_FLUSH = 0.75
 """A large feed waits this many times as long as its flush took: it has less than three fifths of the event loop."""
+GAP_PER_LONE_FLUSH = 2.5
+"""The same after a flush of a single frame, which costs as much as one of many: a little longer, and two share the next."""
 MOST_GAP_SECONDS = 0.1
 SLICE = 128
 KEPT_PIECES = 8
@@ -22,7 +24,10 @@ class Encoding(Protocol):
     """Turns events into whole frames for one feed; owned by a dialect. Pure: the same event gives the same bytes."""
 
     def event(self, event: Event, prev: int) -> bytes:
-        """The frames of one event, joined; `prev` is the position of the event before it in this feed."""
+        """The frames of one event, joined; `prev` is the position of the event before it in this feed that had any.
+
+        An encoding that leaves an event out gives no bytes for it.
+        """
 
     def signal(self, signal: Signal) -> bytes:
         """The frame of a signal; empty where this encoding has none."""
@@ -61,6 +66,7 @@ class Feed:
         self.flushed = at
         self.subscribers: dict[Subscriber, None] = {}
         self.ring: Ring | None = None
+        self._prev = at
         self._loading = asyncio.Lock()
         self._loaded: dict[int, Piece] = {}
         self._log = log
@@ -73,6 +79,7 @@ class Feed:
         self._pending_since = 0.0
         self._gap_seconds = self._least_gap_seconds = gap_seconds
         self._flush_began = 0.0
+        self._gap_per_flush = GAP_PER_FLUSH
         self._flushed_at = 0.0
         self._flushing_since = 0.0
         self._is_scheduled = False
@@ -81,6 +88,7 @@ class Feed:
     def prime(self, prev: int) -> None:
         """Tell the position of the feed's last event when it was made; frames can be encoded from now on."""
         self.ring = Ring(prev, prev, self._ring_bytes)
+        self._prev = prev
         backlog, self._backlog = self._backlog, []
         for event in backlog:
             self.append(event)
@@ -90,7 +98,9 @@ class Feed:
         if self.ring is None:
             self._backlog.append(event)
             return
-        frames = self.encoding.event(event, self.ring.last)
+        frames = self.encoding.event(event, self._prev)
+        if frames:
+            self._prev = event.position
         self.ring.append(event.position, frames)
         if not self._pending_first:
             self._pending_first, self._pending_since = event.position, self._loop.time()
@@ -114,6 +124,7 @@ class Feed:
     def _flush(self) -> None:
         assert self.ring is not None
         self._flush_began = self._loop.time()
+        self._gap_per_flush = GAP_PER_LONE_FLUSH if len(self._pending) == 1 else GAP_PER_FLUSH
         buffer = Buffer(b"".join(self._pending))
         first, before, after = self._pending_first, self.flushed, self.flushed
         if first:
@@ -141,7 +152,7 @@ class Feed:
             return
         self._flushed_at = self._loop.time()  # the gap counts from here, and is longer after a long flush
         took = self._flushed_at - self._flush_began
-        self._gap_seconds = max(self._least_gap_seconds, min(took * GAP_PER_FLUSH, MOST_GAP_SECONDS))
+        self._gap_seconds = max(self._least_gap_seconds, min(took * self._gap_per_flush, MOST_GAP_SECONDS))
         if first and subscribers:
             self._on_flush(self._flushed_at - self._flushing_since)
         if self._pending:
@@ -169,12 +180,14 @@ class Feed:
         page = await self._log.after(self.channel, cursor, until=until, max_bytes=PIECE_BYTES)
         prev, entries = page.prev, []
         for event in page.events:
-            entries.append((event.position, self.encoding.event(event, prev)))
-            prev = event.position
+            frames = self.encoding.event(event, prev)
+            entries.append((event.position, frames))
+            prev = event.position if frames else prev
+        last = page.events[-1].position if page.events else until
         older = [entry for entry in entries if entry[0] <= ring.floor]
         if entries and entries[-1][0] >= ring.floor:
             ring.prepend(cursor, older)
-        piece = Piece(b"".join(frames for _, frames in entries), prev if entries else until)
+        piece = Piece(b"".join(frames for _, frames in entries), last)
         self._loaded[cursor] = piece
         while sum(len(kept.frames) for kept in self._loaded.values()) > KEPT_PIECES * PIECE_BYTES:
             del self._loaded[next(iter(self._loaded))]

@@ -74,6 +74,8 @@ class Connection:
 
     def write(self, buffer: Buffer) -> None:
         """Write now, whatever the budget says; a dead transport is only marked."""
+        if not buffer.bare:
+            return  # an empty chunk would end the response
         data = buffer.chunked if self.is_chunked else buffer.bare
         transport = self.transport
         try:

@@ -16,10 +16,10 @@ from streams.channels import Channel
 from streams.cursor import MAX_POSITION, Cursor
 from streams.errors import CursorGone
 from streams.event import Event, Signal
-from streams.feed import GAP_PER_FLUSH, KEPT_PIECES
+from streams.feed import GAP_PER_LONE_FLUSH, KEPT_PIECES
 from streams.hub import Hub
 from streams.reader import Head, Page
-from streams.subscriber import Connection
+from streams.subscriber import Connection, Subscriber
 
 WORKSPACE = UUID(int=1)
 MISSIONS = (UUID(int=11), UUID(int=12))
@@ -248,7 +248,11 @@ async def test_a_flush_that_took_long_is_followed_by_as_long_a_rest() -> None:
     hub.publish(WORKSPACE, [log.append()])
     await settle(lambda: received(wire, 0) == [1, 2, 3, 4])
     assert len(written) == 2, "what came in the rest is joined"
-    assert written[1] - written[0] >= 0.02 * GAP_PER_FLUSH * 0.9
+    assert written[1] - written[0] >= 0.02 * GAP_PER_LONE_FLUSH * 0.9, "one event alone was dear"
+    hub.publish(WORKSPACE, [log.append(), log.append()])
+    hub.publish(WORKSPACE, [log.append()])
+    await settle(lambda: received(wire, 0)[-1] == 7)
+    assert len(written) == 3
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -483,3 +487,48 @@ async def test_what_a_waiter_waits_for_is_not_missed_between_reading_and_waiting
         hub.publish(WORKSPACE, [log.append(MISSIONS[1]), log.append(MISSIONS[0])])
         async with asyncio.timeout(1):
             await arrival
+
+
+class EvenLines(Lines):
+    """An encoding that leaves every other event out."""
+
+    def event(self, event: Event, prev: int) -> bytes:
+        return super().event(event, prev) if event.position % 2 == 0 else b""
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_an_event_without_frames_moves_the_cursor_and_is_nobodys_predecessor(is_chunked: bool) -> None:
+    log = MemoryLog()
+    log.page_size = 500
+    hub = Hub(log, gap_seconds=0)
+
+    async def follow(after: int) -> tuple[Wire, Subscriber]:
+        wire = Wire()
+        connection = Connection(wire, "sse", is_chunked=is_chunked)
+        tasks.append(asyncio.create_task(connection.serve()))
+        return wire, await hub.subscribe(connection, ALL, EvenLines, Cursor("e", after))
+
+    def events(wire: Wire) -> list[bytes]:
+        return [line for line in wire.data.split(b"\n") if line.startswith(b"event")]
+
+    tasks: list[asyncio.Task[None]] = []
+    live, subscriber = await follow(0)
+    for position in range(1, 7):
+        hub.publish(WORKSPACE, [log.append()])
+        await settle(lambda position=position: subscriber.cursor == position)
+    assert events(live) == [b"event 2 0", b"event 4 2", b"event 6 4"]
+    assert b"0\r\n\r\n" not in live.data, "an empty chunk would have ended the response"
+    late, _ = await follow(1)
+    await settle(lambda: len(events(late)) == 3)
+    assert events(late) == events(live)
+    other = Hub(log, gap_seconds=0)  # knows nothing of before: it reads the log
+    wire = Wire()
+    connection = Connection(wire, "sse", is_chunked=False)
+    tasks.append(asyncio.create_task(connection.serve()))
+    await other.subscribe(connection, ALL, EvenLines, Cursor("e", 3))
+    await settle(lambda: received(wire, 3) == [4, 6])
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await hub.close()
+    await other.close()
