@@ -9,59 +9,13 @@ import asyncpg
 import msgspec
 
 from storage import statements
-from storage.rules import Appended, Command, Decision, Key, Kinds, Outcome, PartRow, Rules, Statement
+from storage.parts import Change, Execute, Part, Record, Result, change_rows
+from storage.rules import Appended, Decision, Key, Kinds, Outcome, PartRow, Rules, Statement
 from storage.statements import SavedRow, in_order
 from storage.states import Head, HeadCache, StateCache, Versioned
-from streams.errors import Conflict, KeyReused, MissionstreamError, NotFound
+from streams.errors import Conflict, KeyReused, NotFound
 from streams.event import Draft, Event, ascii_json, cleaned
 
-
-class Record(msgspec.Struct):
-    """Activity to append without a decision. All of a record's drafts are stored, or none."""
-
-    stream_id: UUID
-    drafts: Sequence[Draft]
-
-    def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
-        return (self.stream_id,)
-
-
-class Execute(msgspec.Struct):
-    """A command to decide. `answer` renders the new state for the caller; its JSON is what a repeat of `key` gets."""
-
-    stream_id: UUID
-    kind: str
-    command: Command
-    answer: Callable[[Any], Any]
-    key: Key | None = None
-
-    def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
-        return (self.stream_id, workspace_id) if self.command.touches_workspace else (self.stream_id,)
-
-
-class Change(msgspec.Struct):
-    """Rows to change and what to say of it in a stream, together or not at all. A repeat of `key` changes nothing."""
-
-    stream_id: UUID
-    statements: Sequence[Statement]
-    drafts: Sequence[Draft]
-    answer: Any = None
-    key: Key | None = None
-
-    def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
-        return (self.stream_id,)
-
-
-class Refused(Exception):
-    """A statement of a change found no row, or broke a constraint; `meaning` is for its caller alone."""
-
-    def __init__(self, meaning: MissionstreamError) -> None:
-        self.meaning = meaning
-        super().__init__(meaning.message)
-
-
-Part = Record | Execute | Change
-Result = list[Appended] | Outcome
 _Known = Event | int
 """An event of the log, or the place in this batch of one that is being appended."""
 
@@ -358,7 +312,7 @@ class Batch:
     async def _write(self, connection: asyncpg.Connection) -> int:
         workspace_id = self.workspace_id
         for statement in self._statements:
-            await _run(connection, statement)
+            await change_rows(connection, statement)
         if self._new_answers:
             await statements.save_answers(connection, workspace_id, self._at, self._new_answers)
         if new := {stream: head for stream, head in self._heads.items() if head.is_new}:
@@ -395,18 +349,6 @@ _DECIDE: dict[type[Part], Callable[[Batch, Any], _Recorded | _Decided | Outcome]
     Execute: Batch._execute,
     Change: Batch._change,
 }
-
-
-async def _run(connection: asyncpg.Connection, statement: Statement) -> None:
-    try:
-        found = await connection.fetchrow(statement.query, *statement.arguments)
-    except asyncpg.IntegrityConstraintViolationError as error:
-        meaning = statement.broken.get(error.constraint_name or "")
-        if meaning is None:
-            raise
-        raise Refused(meaning) from error
-    if found is None and statement.missing is not None:
-        raise Refused(statement.missing)
 
 
 def _divided(rules: Rules, before: Any, after: Any) -> tuple[Any, Mapping[UUID, tuple[PartRow, Any]]]:

@@ -10,8 +10,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from storage.batch import Batch, Change, Execute, Part, Record, Refused, Result
+from storage.batch import Batch
 from storage.commit import Committer
+from storage.parts import Change, Execute, Part, Record, Refused, Result
 from storage.pool import FAILURES, Database, is_lost
 from storage.rules import Appended, Command, Key, Kinds, Outcome, Statement
 from storage.states import StateCache

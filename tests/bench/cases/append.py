@@ -16,8 +16,9 @@ import uvloop
 
 from server.missions.control import ControlRules, Create, Rename
 from storage import migrations, workspaces
-from storage.batch import Batch, Record
+from storage.batch import Batch
 from storage.embedded import EmbeddedPostgres, temporary_folder
+from storage.parts import Record
 from storage.pool import Database
 from storage.states import StateCache
 from storage.writer import Writers
