@@ -331,7 +331,8 @@ class Batch:
 
     def number(self, base: int) -> None:
         """Fill `results`, with the positions after `base`."""
-        self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
+        for position, event in enumerate(self.events, base + 1):
+            msgspec.structs.force_setattr(event, "position", position)  # nobody has seen it yet
         self.results = [self._numbered(result) for result in self._unnumbered]
 
     def _numbered(self, result: _Recorded | _Decided | Outcome | Exception) -> Result | Exception:

@@ -1,7 +1,7 @@
 """What the writer remembers: states of missions and heads of streams. Neither is trusted without the database's word."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -49,21 +49,22 @@ class Head(msgspec.Struct):
     team_id: UUID | None = None
     is_new: bool = False
 
-    def copy(self) -> "Head":
-        return msgspec.structs.replace(self, counts=dict(self.counts))
-
 
 class HeadCache:
-    """The heads of one workspace's recently moved streams, as this process last knew them."""
+    """The heads of one workspace's recently moved streams, as this process last knew them.
+
+    Whoever is given heads moves them on, and must forget them unless that is stored.
+    """
 
     def __init__(self, size: int = 500) -> None:
         self._size = size
         self._heads: OrderedDict[UUID, Head] = OrderedDict()
 
-    def of(self, streams: Iterable[UUID]) -> dict[UUID, Head] | None:
-        """Copies of the heads; None unless all are known."""
-        known = {stream: self._heads.get(stream) for stream in streams}
-        return None if None in known.values() else {stream: head.copy() for stream, head in known.items() if head}
+    def of(self, streams: Collection[UUID]) -> dict[UUID, Head] | None:
+        """The heads; None unless all are known."""
+        heads = self._heads
+        known = {stream: heads[stream] for stream in streams if stream in heads}
+        return known if len(known) == len(streams) else None
 
     def put(self, heads: Mapping[UUID, Head]) -> None:
         for stream, head in heads.items():
