@@ -169,15 +169,16 @@ async def append(
     workspace_id: UUID,
     at: datetime,
     moved: Mapping[UUID, Head],
-    expected_heads: Sequence[int] | None,
     events: Sequence[Event],
     dedupe_keys: Sequence[str | None],
     saved: Mapping[UUID, SavedRow],
+    *,
+    is_compared: bool,
 ) -> int:
     """Append, and write the projections in `saved`; give the position before the first event.
 
-    With `expected_heads`, of the moved streams in their order, nothing need be locked before: SerializationError when
-    a stream is closed or its head is another.
+    When the heads are compared nothing need be locked before: SerializationError when a stream is closed, or its head is
+    not `stored`.
     """
     heads = moved.values()
     places = {stream: place for place, stream in enumerate(moved, 1)}
@@ -185,7 +186,7 @@ async def append(
         workspace_id,
         at,
         list(moved),
-        None if expected_heads is None else _text(expected_heads),
+        _text(head.stored for head in heads) if is_compared else None,
         _text(head.head for head in heads),
         _text(head.version for head in heads),
         [msgspec.json.encode(head.counts).decode() for head in heads],

@@ -1,8 +1,8 @@
 """What the writer remembers: states of missions and heads of streams. Neither is trusted without the database's word."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -48,31 +48,36 @@ class Head(msgspec.Struct):
     crew_id: UUID | None = None
     team_id: UUID | None = None
     is_new: bool = False
+    stored: int = 0
+    """The head as it was known when the batch took it."""
 
 
 class HeadCache:
     """The heads of one workspace's recently moved streams, as this process last knew them.
 
-    Whoever is given heads moves them on, and must forget them unless that is stored.
+    Whoever takes heads moves them on, and must forget them unless that is stored. The oldest go first, used or not: to
+    read one again costs one transaction.
     """
 
     def __init__(self, size: int = 500) -> None:
         self._size = size
-        self._heads: OrderedDict[UUID, Head] = OrderedDict()
+        self._heads: dict[UUID, Head] = {}
 
-    def of(self, streams: Collection[UUID]) -> dict[UUID, Head] | None:
+    def take(self, streams: Iterable[UUID]) -> dict[UUID, Head] | None:
         """The heads; None unless all are known."""
-        heads = self._heads
-        known = {stream: heads[stream] for stream in streams if stream in heads}
-        return known if len(known) == len(streams) else None
+        known = {stream: self._heads.get(stream) for stream in streams}
+        for head in known.values():
+            if head is None:
+                return None
+            head.stored = head.head
+        return cast(dict[UUID, Head], known)
 
     def put(self, heads: Mapping[UUID, Head]) -> None:
         for stream, head in heads.items():
             head.is_new = False
             self._heads[stream] = head
-            self._heads.move_to_end(stream)
         while len(self._heads) > self._size:
-            self._heads.popitem(last=False)
+            del self._heads[next(iter(self._heads))]
 
     def forget(self, streams: Iterable[UUID]) -> None:
         for stream in streams:

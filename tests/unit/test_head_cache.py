@@ -23,13 +23,13 @@ def _head(number: int) -> Head:
 def test_heads_are_given_only_when_all_are_known() -> None:
     cache = HeadCache()
     cache.put({ONE: _head(1)})
-    assert cache.of([ONE, TWO]) is None
+    assert cache.take([ONE, TWO]) is None
     cache.put({TWO: _head(2)})
-    known = cache.of([ONE, TWO])
+    known = cache.take([ONE, TWO])
     assert known is not None
     assert [known[stream].head for stream in (ONE, TWO)] == [1, 2]
     assert not known[ONE].is_new, "what is remembered is stored"
-    assert cache.of([]) == {}
+    assert cache.take([]) == {}
 
 
 class Away:
@@ -46,22 +46,20 @@ async def test_what_a_failed_batch_has_moved_on_is_forgotten() -> None:
     with pytest.raises(ConnectionRefusedError):
         await committer.store(batch)
     assert [event.sequence for event in batch.events] == [2], "the head was known"
-    assert committer.heads.of([ONE]) is None
+    assert committer.heads.take([ONE]) is None
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+def test_the_oldest_goes_first() -> None:
     cache = HeadCache(size=2)
-    cache.put({ONE: _head(1)})
-    cache.put({TWO: _head(2)})
-    cache.put({ONE: _head(1)})
-    cache.put({THREE: _head(3)})
-    assert cache.of([TWO]) is None
-    assert cache.of([ONE, THREE]) is not None
+    for stream in (ONE, TWO, THREE):
+        cache.put({stream: _head(1)})
+    assert cache.take([ONE]) is None
+    assert cache.take([TWO, THREE]) is not None
 
 
 def test_what_is_forgotten_is_unknown() -> None:
     cache = HeadCache()
     cache.put({ONE: _head(1), TWO: _head(2)})
     cache.forget([ONE, THREE])
-    assert cache.of([ONE]) is None
-    assert cache.of([TWO]) is not None
+    assert cache.take([ONE]) is None
+    assert cache.take([TWO]) is not None
