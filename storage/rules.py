@@ -42,6 +42,21 @@ class Row(NamedTuple):
     queued: int = 0
 
 
+class PartRow(NamedTuple):
+    """The columns of `tasks` that a part of a state projects to."""
+
+    status: str
+    agent_id: UUID | None
+    run_id: UUID | None
+    number: int
+    """Its place among the mission's parts, from 1."""
+    token_count: int | None
+    estimated_cost: float | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+
 class Rules(Protocol):
     """One mission kind. `decide` and `evolve` are pure; `evolve` sees state events only."""
 
