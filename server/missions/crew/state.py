@@ -1,5 +1,6 @@
 """The state of a crew mission, its tasks, and the lifecycles of both."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -147,6 +148,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.status in TASK_LIFECYCLE.terminal
 
 
+def in_order(tasks: Iterable[Task]) -> list[Task]:
+    """Tasks as they are shown and worked: by order, then as they were made."""
+    return sorted(tasks, key=lambda task: (task.order, task.number))
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The LEAD's run that goes on; `sequence` is its run_started."""
 
@@ -202,8 +208,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The sum over the tasks; None while none has any."""
     cost_micros: int | None = None
     """The sum over the tasks, in millionths of a dollar; None while none has a cost."""
-    text_bytes: int = 0
-    """Of all texts of the mission and its tasks."""
+    size: int = 0
+    """Bytes of all texts of the mission and its tasks, and of the ids of their dependencies."""
     tasks: dict[UUID, Task] = {}
     """Never changed in place."""
     graph: Graph = NO_GRAPH
@@ -223,3 +229,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_worked(self) -> bool:
         """Whether the engine may begin and finish tasks."""
         return self.is_engaged and self.status == "IN_PROGRESS"
+
+    @property
+    def ready(self) -> list[Task]:
+        """The tasks that may be begun, in their order: PENDING, with every dependency COMPLETED."""
+        return in_order(self.tasks[task_id] for task_id in self.graph.ready)
