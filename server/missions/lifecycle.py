@@ -10,12 +10,17 @@ PHASES = ("pending", "active", "completed", "failed", "interrupted")
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
-    """A kind's statuses. `phases` names the word that universal lists, metrics and the dashboard use."""
+    """A kind's statuses. `phases` names the word that universal lists, metrics and the dashboard use.
+
+    `transitions` is what people may ask for. `moves` are the edges besides that only certain commands take: from the
+    status before, to the one after, to the causes.
+    """
 
     initial: str
     transitions: Mapping[str, frozenset[str]]
     phases: Mapping[str, str]
     terminal: frozenset[str] = frozenset()
+    moves: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
 
     def check(self, before: str, after: str) -> None:
         """Raise MoveRefused, naming what is allowed, unless the table has this edge."""

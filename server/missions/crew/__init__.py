@@ -1,0 +1,116 @@
+"""Crew missions, task graphs worked by a crew of agents: the rules as the writer and the dialects use them."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+
+from server.missions.crew import commands, steps
+from server.missions.crew.commands import Cancel
+from server.missions.crew.decide import DECIDE
+from server.missions.crew.evolve import EVOLVE, created
+from server.missions.crew.graph import NO_GRAPH, graph_of
+from server.missions.crew.state import KIND, LIFECYCLE, TASK_LIFECYCLE, Mission, Review, Run, Task
+from server.missions.kinds import Facts
+from server.missions.tasks import Progress
+from server.missions.tasks import Task as ShownTask
+from storage.rules import Command, Decision, PartRow, Row
+from streams.event import Event
+
+__all__ = [
+    "KIND",
+    "LIFECYCLE",
+    "TASK_LIFECYCLE",
+    "CrewRules",
+    "Mission",
+    "Review",
+    "Run",
+    "Task",
+    "commands",
+    "steps",
+]
+
+_SHOWN_STATUS = {
+    "pending": "pending",
+    "active": "running",
+    "completed": "completed",
+    "failed": "failed",
+    "interrupted": "failed",
+}
+"""What other dialects call a task, by its phase; they have no word for one that was skipped."""
+
+
+class CrewRules:
+    """The pure pair of this kind, as the writer uses it, and how its state is stored in parts: tasks."""
+
+    kind = KIND
+    api = "/api/v1"
+    state_type = Mission
+    part_type = Task
+    commands: ClassVar[Mapping[str, type[Command]]] = {"cancel": Cancel}
+    state_events = frozenset({"mission_created", *EVOLVE})
+
+    def decide(self, state: Mission | None, command: Command) -> Decision:
+        """Turn a command into drafts, or raise why not."""
+        decision: Decision = DECIDE[type(command)](state, command)
+        return decision
+
+    def evolve(self, state: Mission | None, event: Event) -> Mission:
+        """Fold one state event."""
+        if state is None:
+            return created(event)
+        return msgspec.structs.replace(state, updated_at=event.at, **EVOLVE[event.type](state, event))
+
+    def row(self, state: Mission) -> Row:
+        """The projection of a state. Its runs are the crew engine's own: `run_id` stays empty."""
+        return Row(
+            status=state.status,
+            phase=LIFECYCLE.phases[state.status],
+            title=state.title,
+            created_at=state.created_at,
+            updated_at=state.updated_at,
+            crew_id=state.crew_id,
+            parent_id=state.parent_id,
+        )
+
+    def split(self, state: Mission) -> tuple[Mission, Mapping[UUID, Task]]:
+        """The document of the mission without its tasks, and the tasks."""
+        return msgspec.structs.replace(state, tasks={}, graph=NO_GRAPH), state.tasks
+
+    def join(self, header: Mission, parts: Mapping[UUID, Task]) -> Mission:
+        """The state of a document and all its tasks, in whatever order."""
+        tasks = {task.id: task for task in sorted(parts.values(), key=lambda task: task.number)}
+        return msgspec.structs.replace(header, tasks=tasks, graph=graph_of(tasks))
+
+    def part_row(self, task: Task) -> PartRow:
+        """The projection of a task."""
+        return PartRow(
+            status=task.status,
+            agent_id=task.agent_id,
+            run_id=task.run_id,
+            number=task.number,
+            token_count=task.token_count,
+            estimated_cost=task.estimated_cost,
+            created_at=task.created_at,
+            updated_at=task.updated_at,
+            completed_at=task.completed_at,
+        )
+
+    def facts(self, state: Mission) -> Facts:
+        """What any dialect may show of a state; of a list's, which has no tasks, how many are done."""
+        return Facts(
+            tasks=tuple(_shown(task) for task in state.tasks.values()),
+            progress=Progress(state.total, state.stats["COMPLETED"]) if state.total else None,
+        )
+
+
+def _shown(task: Task) -> ShownTask:
+    return ShownTask(
+        id=str(task.id),
+        title=task.title,
+        status=_SHOWN_STATUS[TASK_LIFECYCLE.phases[task.status]],
+        created_at=task.created_at,
+        updated_at=task.updated_at,
+        description=task.description or "",
+    )

@@ -1,0 +1,124 @@
+"""What the LEAD's planning and review lead to. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from server.missions.crew import limits
+from server.missions.crew.commands import NewTask
+from server.missions.crew.drafts import mission_moved, run_ended, run_started, task_created, tasks_reset
+from server.missions.crew.graph import downstream, missing_of
+from server.missions.crew.state import Mission, Run, Task
+from server.missions.crew.steps import LOST, BeginPlanning, BeginReview, EndPlanning, EndReview
+from storage.rules import Command, Decision
+from streams.event import Draft
+
+
+def _begin_planning(state: Mission, command: BeginPlanning) -> Decision:
+    if not state.is_worked or state.run is not None or state.has_planned or state.total:
+        return Decision()
+    return Decision((run_started(command.run_id, "plan", command.agent_id),))
+
+
+def _end_planning(state: Mission, command: EndPlanning) -> Decision:
+    run = _going_on(state, command.run_id)
+    if run is None:
+        return Decision()
+    is_lost = command.reason in LOST
+    ended = _ended(run, command, has_planned=not is_lost)
+    if is_lost:
+        return Decision((ended,))
+    if command.error is not None:
+        why = f"planning failed: {limits.kept(command.error, state) or 'the agent gave no reason'}"
+        return Decision((ended, mission_moved(state, "FAILED", "engine", why=why)))
+    added = _added(state, command.tasks, "plan", set(), command.by)
+    if not added and not state.total:
+        return Decision(
+            (ended, mission_moved(state, "REVIEW", "engine", why="the LEAD ended its planning without a task"))
+        )
+    return Decision((ended, *added))
+
+
+def _begin_review(state: Mission, command: BeginReview) -> Decision:
+    if not state.is_engaged or state.status != "REVIEW" or state.run is not None or state.review is not None:
+        return Decision()
+    return Decision((run_started(command.run_id, "review", command.agent_id),))
+
+
+def _end_review(state: Mission, command: EndReview) -> Decision:
+    run = _going_on(state, command.run_id)
+    if run is None:
+        return Decision()
+    ended = _ended(run, command)
+    if command.reason in LOST:
+        return Decision((ended,))
+    follow: list[Draft] = []
+    if command.verdict == "accept" and command.auto_accept:
+        follow = [mission_moved(state, "COMPLETED", "review", why="accepted by the LEAD", by=command.by)]
+    elif command.verdict == "rework" and state.reworks < limits.MAX_REWORKS:
+        follow = _rework(state, command)
+    metadata = {
+        "verdict": command.verdict,
+        "notes": limits.cut(command.notes, limits.MAX_RESULT_BYTES),
+        "by": str(run.agent_id),
+        "is_automatic": bool(follow),
+    }
+    return Decision((ended, Draft(type="review_recorded", metadata=metadata, actor=command.by), *follow))
+
+
+def _rework(state: Mission, command: EndReview) -> list[Draft]:
+    reset = downstream(state.graph, [task_id for task_id in command.reset if task_id in state.tasks])
+    back = tasks_reset(state, reset, "rework", by=command.by)
+    added = _added(state, command.tasks, "rework", reset, command.by)
+    if not back and not added:
+        return []
+    return [mission_moved(state, "IN_PROGRESS", "review", why="sent back by the LEAD", by=command.by), *back, *added]
+
+
+def _going_on(state: Mission, run_id: UUID) -> Run | None:
+    return state.run if state.run is not None and state.run.id == run_id else None
+
+
+def _ended(run: Run, command: EndPlanning | EndReview, *, has_planned: bool = False) -> Draft:
+    return run_ended(
+        run.id,
+        run.purpose,
+        run.agent_id,
+        command.reason,
+        use=command.use,
+        usage=command.usage,
+        session_id=command.session_id,
+        has_planned=has_planned,
+    )
+
+
+def _added(state: Mission, tasks: Sequence[NewTask], cause: str, reset: set[UUID], by: str | None) -> list[Draft]:
+    """The LEAD's tasks, as far as the mission has room: agents are not argued with. Too long texts are cut, and
+    dependencies dropped that name no task of the mission, nor one before it in the list."""
+    done: dict[UUID, Task] = {task_id: task for task_id, task in state.tasks.items() if task_id not in reset}
+    known = set(state.tasks)
+    size, drafts = state.size, list[Draft]()
+    for task in tasks[: max(0, limits.MAX_TASKS - state.total)]:
+        task = msgspec.structs.replace(
+            task,
+            title=limits.cut(task.title or "untitled", limits.MAX_TITLE_BYTES),
+            description=task.description and limits.cut(task.description, limits.MAX_RESULT_BYTES),
+            depends_on=tuple(dict.fromkeys(needed for needed in task.depends_on if needed in known)),
+        )
+        size += limits.new_task_size(task)
+        if size > limits.MAX_MISSION_BYTES:
+            break
+        status = "BLOCKED" if missing_of(task.depends_on, done) else "PENDING"
+        drafts.append(task_created(task, status, cause, by=by))
+        known.add(task.id)
+    return drafts
+
+
+DECIDE: dict[type[Command], Any] = {
+    BeginPlanning: _begin_planning,
+    EndPlanning: _end_planning,
+    BeginReview: _begin_review,
+    EndReview: _end_review,
+}
