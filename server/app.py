@@ -22,6 +22,8 @@ from server.dialects.control.errors import ControlFace
 from server.dialects.control.framework import framework_answer
 from server.dialects.control.routes import ROUTES as CONTROL
 from server.dialects.control.trees import TreeTeller
+from server.dialects.crew import framework as crew
+from server.dialects.crew.routes import mount_crew
 from server.missions.known import kinds
 from server.openings import Openings
 from server.operations.drain import Drain
@@ -201,11 +203,15 @@ async def _refuse_unsafe(database: Database, settings: Settings) -> None:
 
 def application(core: Core) -> web.Application:
     """The HTTP application over running services."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[request_context(framework_answer)])
+    app = web.Application(
+        client_max_size=MAX_BODY_BYTES, middlewares=[request_context(crew.framework_answer, framework_answer)]
+    )
     app[CORE] = core
     app.on_response_prepare.append(note_status)
+    app.on_response_prepare.append(crew.harden)
     face = ControlFace()
     mount(app, OPERATIONS, face)
     mount(app, CONTROL, face)
     mount(app, SOCKET, face)
+    mount_crew(app)
     return app

@@ -32,15 +32,16 @@ async def read(request: web.Request, shape: type[T], *, is_optional: bool = Fals
     An absent body is `shape()` where `is_optional`. Raises BadRequest for what is no JSON or nests too deep,
     WrongMediaType, and Unprocessable, naming the path, for JSON of another shape.
     """
-    raw = await _raw(request)
-    if is_optional and not raw.strip():
+    sent = await raw(request)
+    if is_optional and not sent.strip():
         return msgspec.convert({}, shape)
     if not is_optional and request.content_type != "application/json":
         raise WrongMediaType
-    return decoded(raw, shape)
+    return decoded(sent, shape)
 
 
-async def _raw(request: web.Request) -> bytes:
+async def raw(request: web.Request) -> bytes:
+    """The body as it came; BadRequest for one that is too slow, or not encoded as its headers say."""
     try:
         if request.content.is_eof():  # it came with the headers
             return await request.read()
@@ -52,11 +53,11 @@ async def _raw(request: web.Request) -> bytes:
         raise BadRequest("the body is not encoded as its headers say") from None
 
 
-def decoded(raw: bytes, shape: type[T]) -> T:
+def decoded(sent: bytes, shape: type[T]) -> T:
     """JSON text as `shape`, its strings storable; errors as `read` raises them."""
-    value = parse(raw)
+    value = parse(sent)
     # NUL comes as an escape; a surrogate so too, or as bytes that begin with ED; and both as UTF-16, full of zero bytes
-    if b"\\u" in raw or b"\xed" in raw or b"\0" in raw:
+    if b"\\u" in sent or b"\xed" in sent or b"\0" in sent:
         value = clean_value(value)
     else:
         check_depth(value)
@@ -66,14 +67,14 @@ def decoded(raw: bytes, shape: type[T]) -> T:
         raise Unprocessable(str(error)) from None
 
 
-def parse(raw: bytes) -> Any:
+def parse(sent: bytes) -> Any:
     """JSON text as values; lone surrogates survive until they are cleaned, NaN and Infinity are refused."""
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(sent)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
     try:
-        return json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(sent, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from None
 

@@ -33,20 +33,39 @@ class Route(NamedTuple):
     is_for_agents: bool = False
 
 
+Guard = Callable[[web.Request, Route], Awaitable[None]]
+"""Lets a request in, and notes its principal, or raises why not."""
+
+
 class Face(Protocol):
     """How a dialect answers: the body and status of an error."""
 
     def error(self, request: web.Request, error: MissionstreamError) -> web.Response: ...
 
 
-def mount(app: web.Application, routes: Sequence[Route], face: Face) -> None:
-    """Add a URL table to the application. Raises ValueError for a method and path that are taken."""
+async def at_home(request: web.Request, route: Route) -> None:
+    """The usual guard: whoever is known, in their home workspace, with the route's permission."""
+    if route.permission == PUBLIC:
+        return
+    who = await core(request).authenticator.authenticate(request)
+    request[PRINCIPAL] = who
+    if who.mission_id is not None:
+        _admit_agent(route, request, who.mission_id)
+    elif route.permission != SIGNED_IN:
+        who.require(route.permission)
+
+
+def mount(app: web.Application, routes: Sequence[Route], face: Face, guard: Guard = at_home) -> None:
+    """Add a URL table to the application, every handler behind the guard.
+
+    Raises ValueError for a method and path that are taken.
+    """
     taken = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
     for route in routes:
         if (route.method, route.path) in taken:
             raise ValueError(f"{route.method} {route.path} is mounted twice")
         taken.add((route.method, route.path))
-        app.router.add_route(route.method, route.path, _guarded(route, face))
+        app.router.add_route(route.method, route.path, _guarded(route, face, guard))
 
 
 async def _tell_epoch(request: web.Request, response: web.StreamResponse) -> None:
@@ -56,24 +75,23 @@ async def _tell_epoch(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["X-Epoch"] = (await core(request).hub.follower(who.workspace_id)).epoch
 
 
-def _admit_agent(route: Route, request: web.Request, mission_id: UUID) -> None:
-    """Forbidden off the routes of agents; any other mission than its own is not found, like one that does not exist."""
+def refuse_agent(route: Route) -> None:
+    """Forbidden for an agent off the routes of agents."""
     if not route.is_for_agents:
         raise Forbidden("An agent may not do this: its token is for its own mission's events, progress and tasks.")
+
+
+def _admit_agent(route: Route, request: web.Request, mission_id: UUID) -> None:
+    """Any other mission than its own is not found, like one that does not exist."""
+    refuse_agent(route)
     if "id" in request.match_info and (asked := identity(request)) != mission_id:
         raise NotFound(f"Mission {asked} not found")
 
 
-def _guarded(route: Route, face: Face) -> Handler:
+def _guarded(route: Route, face: Face, guard: Guard) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         try:
-            if route.permission != PUBLIC:
-                who = await core(request).authenticator.authenticate(request)
-                request[PRINCIPAL] = who
-                if who.mission_id is not None:
-                    _admit_agent(route, request, who.mission_id)
-                elif route.permission != SIGNED_IN:
-                    who.require(route.permission)
+            await guard(request, route)
             response = await route.handler(request)
             if route.method == "GET":
                 await _tell_epoch(request, response)

@@ -15,7 +15,7 @@ from server.body import parse
 from server.core import Core, core, principal
 from server.cursors import after_sequence
 from server.errors import CLOSE_CODE
-from server.routing import PUBLIC, SIGNED_IN, Route
+from server.routing import PUBLIC, Route
 from server.sse import bound_kernel_buffer
 from server.timeline import TimelineSocket
 from streams import websocket
@@ -239,7 +239,4 @@ def _frame(data: str | bytes) -> Frame | None:
         return None
 
 
-ROUTES = (
-    Route("GET", "/api/v1/ws-token", ws_token, SIGNED_IN),
-    Route("GET", "/ws", open_socket, PUBLIC),
-)
+ROUTES = (Route("GET", "/ws", open_socket, PUBLIC),)

@@ -71,12 +71,14 @@ class Authenticator:
 
     # For HTTP requests
 
-    async def authenticate(self, request: web.BaseRequest) -> Principal:
+    async def authenticate(self, request: web.BaseRequest, *, cookies: Sequence[str] = ()) -> Principal:
         """Who makes the request, in their home workspace. Unauthenticated, TokenExpired or Unavailable.
+
+        Of cookies, our own counts, and those that are named.
 
         With authentication off everybody but agents is the user `dev`; Forbidden for a page that is not of this machine.
         """
-        token = credential(request)
+        token = credential(request, cookies)
         if self.auth_mode == "disabled":
             self._check_page(request)
             with suppress(TokenExpired):

@@ -1,22 +1,25 @@
 """Where a request carries its token: the headers that clients use, and the dashboard's cookie."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
 from server.auth.origins import counts_cookie
 
 COOKIE = "missionstream_session"
+CREW_COOKIES = ("authjs.session-token", "__Secure-authjs.session-token")
+"""Where the crew dialect's pages keep a token; they count on its routes alone, beside its rule for origins."""
 API_KEY = "X-Wede-API-Key"
 _SUBPROTOCOL = "jwt."
 
 
-def credential(request: web.BaseRequest) -> str | None:
+def credential(request: web.BaseRequest, cookies: Sequence[str] = ()) -> str | None:
     """The request's token, None without one. The first place that holds one counts, right or wrong:
 
-    Authorization: Bearer (in any case), X-Wede-API-Key, `jwt.<token>` among the WebSocket subprotocols, the cookie.
+    Authorization: Bearer (in any case), X-Wede-API-Key, `jwt.<token>` among the WebSocket subprotocols, one of
+    the `cookies`, our own cookie.
     """
-    found = of_headers(request.headers)
+    found = of_headers(request.headers) or next(filter(None, map(request.cookies.get, cookies)), None)
     if found is None and counts_cookie(request.method, request.headers.get("Origin"), request.scheme, request.host):
         found = request.cookies.get(COOKIE)
     return found or None

@@ -31,10 +31,10 @@ def _mission(request: web.Request) -> str | None:
     return request.match_info.get("id") if "/missions/" in request.path else None
 
 
-def request_context(framework_answer: FrameworkAnswer) -> Middleware:
+def request_context(*framework_answers: FrameworkAnswer) -> Middleware:
     """A middleware: binds the request's id to the logs of everything that it causes, and counts its answer.
 
-    Errors that the framework raises, such as an unknown route, are answered by `framework_answer`, if it gives one.
+    Errors that the framework raises, such as an unknown route, get the first answer that one of `framework_answers` gives.
     """
 
     @web.middleware
@@ -49,7 +49,8 @@ def request_context(framework_answer: FrameworkAnswer) -> Middleware:
             response = await handler(request)
             status = response.status
         except web.HTTPException as error:
-            answer = framework_answer(request, error)
+            answers = (give(request, error) for give in framework_answers)
+            answer = next((given for given in answers if given is not None), None)
             status = error.status if answer is None else answer.status
             if answer is None:
                 raise

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from server.core import Core, core, principal
 from server.dialects.control import wire
-from server.dialects.control.keys import key_of
+from server.keys import key_of
 from server.missions.kinds import command
 from storage.rules import Key, Outcome
 

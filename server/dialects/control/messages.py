@@ -12,9 +12,9 @@ from server.core import Core, core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import raw, reply
 from server.dialects.control.executing import execute
-from server.dialects.control.keys import key_of
 from server.dialects.control.missions import create
 from server.dialects.control.reading import facts_of
+from server.keys import key_of
 from server.missions.control import KIND
 from streams.errors import BadRequest, NotFound, Unprocessable
 

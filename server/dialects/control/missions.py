@@ -17,8 +17,8 @@ from server.core import Core, core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import raw, reply
 from server.dialects.control.executing import execute, shown
-from server.dialects.control.keys import key_of
 from server.dialects.control.reading import facts_of, full_mission
+from server.keys import key_of
 from server.missions.control import KIND, LIFECYCLE, Create
 from server.missions.kinds import NO_SPACE
 from storage.rules import Key, Outcome

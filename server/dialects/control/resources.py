@@ -14,7 +14,7 @@ from server.core import core, principal
 from server.dialects.control import wire
 from server.dialects.control.answers import reply
 from server.dialects.control.errors import text
-from server.dialects.control.keys import key_of
+from server.keys import key_of
 from streams.errors import BadRequest, NotFound
 
 

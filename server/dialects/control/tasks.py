@@ -11,8 +11,8 @@ from server.body import identity, read
 from server.core import core, principal
 from server.dialects.control.answers import raw, reply
 from server.dialects.control.executing import execute
-from server.dialects.control.keys import key_of
 from server.dialects.control.reading import facts_of
+from server.keys import key_of
 from server.missions.control.tasks import task_of
 from server.missions.tasks import TASK_LIFECYCLE, Progress, Task
 from streams.errors import BadRequest, Unprocessable

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.conftest import Serving
-from tests.dialects.control.conftest import new_member
+from tests.dialects.conftest import new_member
 from tests.dialects.control.driving import (
     MISSIONS,
     NIL,

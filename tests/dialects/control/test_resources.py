@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from server.app import MAX_BODY_BYTES
 from tests.conftest import Serving
-from tests.dialects.control.conftest import PASSWORD
+from tests.dialects.conftest import PASSWORD
 from tests.dialects.control.driving import MISSIONS, NIL, UNKNOWN, ask, create, get, post
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

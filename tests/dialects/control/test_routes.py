@@ -13,11 +13,12 @@ from server.app import application
 from server.auth.roles import PERMISSIONS, ROLES
 from server.dialects.control.errors import ControlFace
 from server.dialects.control.routes import ROUTES as CONTROL
+from server.dialects.crew.routes import ACCOUNT, WORKSPACE
 from server.operations.health import ROUTES as OPERATIONS
 from server.routing import PUBLIC, SIGNED_IN, Route, mount
 from server.socket import ROUTES as SOCKET
 from tests.conftest import Serving
-from tests.dialects.control.conftest import new_member, new_workspace
+from tests.dialects.conftest import new_member, new_workspace
 from tests.dialects.control.driving import (
     MISSIONS,
     UNKNOWN,
@@ -117,7 +118,8 @@ async def call(session: ClientSession, route: Route, identity: str = UNKNOWN, **
 async def test_the_tables_are_what_is_mounted(shared: Serving) -> None:
     app = application(shared.core)
     mounted = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
-    assert mounted == {(route.method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)) for route in ROUTES}
+    tables = (*ROUTES, *ACCOUNT, *WORKSPACE)
+    assert mounted == {(route.method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)) for route in tables}
 
 
 async def test_mounting_a_taken_path_is_refused(shared: Serving) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.conftest import Serving
-from tests.dialects.control.conftest import PASSWORD
+from tests.dialects.conftest import PASSWORD
 from tests.dialects.control.driving import MISSIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -1,4 +1,4 @@
-"""One server for each module of tests, its owner's session, and people of other roles and another workspace."""
+"""For tests of dialects: a server for each module, its owner's session, people of other roles and of another workspace."""
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
