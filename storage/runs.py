@@ -32,6 +32,17 @@ class Idle(NamedTuple):
     kind: str
 
 
+class AgentSession(NamedTuple):
+    """An agent's own session: its name, when it was begun or last loaded, what it has cost so far by the agent's count."""
+
+    id: str | None = None
+    begun_at: datetime | None = None
+    cost: float = 0.0
+
+
+NO_SESSION = AgentSession()
+
+
 class Runs:
     """The table of runs. Any method may raise Unavailable."""
 
@@ -57,12 +68,20 @@ class Runs:
         return claimed is not None
 
     async def renew(
-        self, workspace_id: UUID, run_id: UUID, *, owner: str, seconds: float, partial: str, partial_after: int
+        self,
+        workspace_id: UUID,
+        run_id: UUID,
+        *,
+        owner: str,
+        seconds: float,
+        partial: str,
+        partial_after: int,
+        session: AgentSession = NO_SESSION,
     ) -> bool:
-        """Prolong a lease and keep the text said so far, since a sequence; False when the run is no longer ours."""
+        """Prolong a lease, keep the text said so far, since a sequence, and the session; False when the run is no longer ours."""
         async with self._database.reading() as connection:
             kept = await connection.fetchval(
-                queries.runs.renew, workspace_id, run_id, owner, seconds, partial, partial_after
+                queries.runs.renew, workspace_id, run_id, owner, seconds, partial, partial_after, *session
             )
         return kept is not None
 
@@ -86,20 +105,16 @@ class Runs:
                 msgspec.json.encode(usage or {}).decode(),
             )
 
-    async def keep_session(
-        self, workspace_id: UUID, run_id: UUID, session_id: str, session_at: datetime | None
-    ) -> None:
-        """Note the session that a run works in, and when it was begun or loaded."""
+    async def keep_session(self, workspace_id: UUID, run_id: UUID, session: AgentSession) -> None:
+        """Note the session that a run works in."""
         async with self._database.reading() as connection:
-            await connection.execute(queries.runs.keep_session, workspace_id, run_id, session_id, session_at)
+            await connection.execute(queries.runs.keep_session, workspace_id, run_id, *session)
 
-    async def last_session(
-        self, workspace_id: UUID, mission_id: UUID, backend: str
-    ) -> tuple[str | None, datetime | None]:
-        """The newest session that this backend had on the mission, and when it was begun or last loaded."""
+    async def last_session(self, workspace_id: UUID, mission_id: UUID, backend: str) -> AgentSession:
+        """The newest session that this backend had on the mission."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(queries.runs.last_session, workspace_id, mission_id, backend)
-        return (None, None) if row is None else (row["session_id"], row["session_at"])
+        return NO_SESSION if row is None else AgentSession(row["session_id"], row["session_at"], row["session_cost"])
 
     async def going_on(self, workspace_id: UUID, mission_id: UUID) -> tuple[UUID, str] | None:
         """The run that is going on in a mission right now, and the backend that works in it."""

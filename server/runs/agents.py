@@ -99,11 +99,12 @@ class MissionAgents:
 
     async def _past(self, turn: Turn, backend: str) -> Past:
         """What the turn's agent may know of the mission so far."""
-        session_id, session_at = await self._runs.last_session(turn.workspace_id, turn.mission_id, backend)
+        session = await self._runs.last_session(turn.workspace_id, turn.mission_id, backend)
         said = await self._log.newest(
             turn.workspace_id, turn.mission_id, CONVERSATION, limit=_MESSAGES, max_bytes=_MESSAGES_BYTES
         )
-        return Past(session_id=session_id, session_at=session_at, summary=summary_of(said, turn.started.sequence))
+        summary = summary_of(said, turn.started.sequence)
+        return Past(session_id=session.id, session_at=session.begun_at, session_cost=session.cost, summary=summary)
 
     async def forget(self, mission_id: UUID) -> None:
         """The mission is deleted: end its agent, and remove the agent's home."""

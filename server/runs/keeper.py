@@ -143,6 +143,7 @@ class RunKeeper:
             seconds=LEASE_SECONDS,
             partial=turn.partial,
             partial_after=turn.sequence,
+            session=turn.session,
         )
         if not is_ours and turn.is_claimed:  # another process took it for dead and ended it
             turn.cancel.set()
@@ -247,7 +248,7 @@ class RunKeeper:
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
         reason = reason or outcome.reason
         # before the end is known: the next turn, which may begin with it, loads this session
-        await patiently(lambda: self._keep_session(turn, outcome))
+        await patiently(lambda: self._keep_session(turn))
         ended: Outcome = await patiently(
             lambda: self._execute(
                 turn.workspace_id,
@@ -261,7 +262,7 @@ class RunKeeper:
                 model=outcome.model,
                 use=turn.meter.total(outcome.use),
                 usage=outcome.usage,
-                session_id=outcome.session_id,
+                session_id=turn.session.id,
                 next_run_id=None if self._is_closing else uuids.uuid7(),
                 by=turn.actor,
             )
@@ -280,9 +281,9 @@ class RunKeeper:
             if not self._is_closing:
                 await self._fill()
 
-    async def _keep_session(self, turn: Turn, outcome: TurnOutcome) -> None:
-        if outcome.session_id is not None:
-            await self._runs.keep_session(turn.workspace_id, turn.run_id, outcome.session_id, outcome.session_at)
+    async def _keep_session(self, turn: Turn) -> None:
+        if turn.session.id is not None:
+            await self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session)
 
     async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from server.agents.budgets import use_of
+from server.agents.budgets import Use
 from server.agents.policy import Policy
 from server.agents.sandbox import Kind
 from server.runs.metering import Meter
+from storage.runs import NO_SESSION, AgentSession
 from storage.writer import Writers
 from streams.errors import KeyReused, Unavailable
 from streams.event import Draft, Event, Signal
@@ -23,8 +25,8 @@ _RETRY_SECONDS = (0.1, 2.0)
 class Turn:
     """A turn of this process: the agents' Sink over the log and the hub.
 
-    `partial` is the text of the open block, which a turn that is cut off still stores. `sandbox` is what its agent
-    got around it, None until that is known.
+    `partial` is the text of the open block, which a turn that is cut off still stores; `session` is the agent's.
+    `sandbox` is what its agent got around it, None until that is known.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Turn:
         self.actor = "agent"
         self.policy: Policy | None = None
         self.meter = Meter()
+        self.session = NO_SESSION
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False
@@ -69,8 +72,6 @@ class Turn:
     def signal(self, type: str, body: dict[str, Any]) -> None:
         if type == "text_delta":
             self.partial = body["content"]
-        elif type == "usage":
-            self.meter.take(use_of(body))
         self._hub.signal(
             Signal(
                 workspace_id=self.workspace_id,
@@ -81,6 +82,14 @@ class Turn:
                 run_id=self.run_id,
             )
         )
+
+    def opened(self, session_id: str, session_at: datetime, cost: float) -> None:
+        self.session = AgentSession(session_id, session_at, cost)
+
+    def used(self, use: Use, session_cost: float | None) -> None:
+        self.meter.take(use)
+        if session_cost is not None:
+            self.session = self.session._replace(cost=session_cost)
 
     async def answer(self, tool_call_id: str) -> Any:
         return await self._answer(tool_call_id)

@@ -6,13 +6,17 @@ VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6, $7)
 ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
 
 -- name: renew
--- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5) after a sequence ($6).
-UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5, partial_after = $6
+-- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5) after a sequence ($6),
+-- and the session ($7, $8, $9, as in keep_session; a null changes nothing).
+UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5, partial_after = $6,
+       session_id = coalesce($7, session_id), session_at = coalesce($8, session_at),
+       session_cost = CASE WHEN $7 IS NULL THEN session_cost ELSE $9 END
  WHERE workspace_id = $1 AND id = $2 AND owner = $3 AND ended_at IS NULL RETURNING id;
 
 -- name: keep_session
--- Keeps the session of a run ($1 workspace, $2 id): its name with its backend ($3), when it was begun or loaded ($4).
-UPDATE runs SET session_id = $3, session_at = $4 WHERE workspace_id = $1 AND id = $2;
+-- Keeps the session of a run ($1 workspace, $2 id): its name with its backend ($3), when it was begun or loaded ($4), and
+-- what it has cost by the agent's own count ($5).
+UPDATE runs SET session_id = $3, session_at = $4, session_cost = $5 WHERE workspace_id = $1 AND id = $2;
 
 -- name: finish
 -- Ends a run ($1 workspace, $2 id) with its outcome ($3), cost in cents ($4) and usage ($5).
@@ -43,8 +47,8 @@ SELECT workspace_id, id AS mission_id, kind FROM missions
  WHERE phase = 'active' AND run_id IS NULL AND queued = 0 AND deleted_at IS NULL;
 
 -- name: last_session
--- The newest session of a mission ($2 of workspace $1) with a backend ($3), and when it was begun or last loaded.
-SELECT session_id, session_at FROM runs
+-- The newest session of a mission ($2 of workspace $1) with a backend ($3), when it was begun or last loaded, and its cost.
+SELECT session_id, session_at, session_cost FROM runs
  WHERE workspace_id = $1 AND mission_id = $2 AND backend = $3 AND session_id IS NOT NULL
  ORDER BY started_at DESC LIMIT 1;
 -- name: going_on

@@ -114,6 +114,7 @@ CREATE TABLE runs (
     cost_cents integer NOT NULL DEFAULT 0,
     session_id text,
     session_at timestamptz,
+    session_cost double precision NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
     outcome text,
