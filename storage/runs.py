@@ -1,8 +1,8 @@
 """Runs: the leases of agent turns, so that a crash leaves none stuck."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,7 @@ from storage.queries import queries
 
 
 class OpenRun(NamedTuple):
-    """A mission whose turn is going on; `owner` is None when nobody has claimed it yet."""
+    """A mission whose turn is going on; `owner` is None when nobody has claimed it yet. `used` is as it was renewed with."""
 
     workspace_id: UUID
     mission_id: UUID
@@ -20,6 +20,7 @@ class OpenRun(NamedTuple):
     run_id: UUID
     owner: str | None
     partial: str | None
+    used: dict[str, Any]
     is_expired: bool
     is_old: bool
 
@@ -76,12 +77,22 @@ class Runs:
         seconds: float,
         partial: str,
         partial_after: int,
+        used: Mapping[str, Any],
         session: AgentSession = NO_SESSION,
     ) -> bool:
-        """Prolong a lease, keep the text said so far, since a sequence, and the session; False when the run is no longer ours."""
+        """Prolong a lease. Keeps what whoever finds the run needs: the text said so far, since a sequence, what was used, and
+        the session. False when the run is no longer ours."""
         async with self._database.reading() as connection:
             kept = await connection.fetchval(
-                queries.runs.renew, workspace_id, run_id, owner, seconds, partial, partial_after, *session
+                queries.runs.renew,
+                workspace_id,
+                run_id,
+                owner,
+                seconds,
+                partial,
+                partial_after,
+                *session,
+                msgspec.json.encode(used).decode(),
             )
         return kept is not None
 
@@ -126,7 +137,11 @@ class Runs:
         """Every mission, of every workspace, whose turn is going on."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(queries.runs.open)
-        return [OpenRun(**{name: row[name] for name in OpenRun._fields}) for row in rows]
+        used = [msgspec.json.decode(row["used"] or "{}") for row in rows]
+        return [
+            OpenRun(**{name: row[name] for name in OpenRun._fields} | {"used": use})
+            for row, use in zip(rows, used, strict=True)
+        ]
 
     async def waiting(self, limit: int) -> Sequence[Idle]:
         """Missions with queued messages and no turn, the longest waiting first."""

@@ -143,6 +143,7 @@ class RunKeeper:
             seconds=LEASE_SECONDS,
             partial=turn.partial,
             partial_after=turn.sequence,
+            used=msgspec.to_builtins(turn.meter.use),
             session=turn.session,
         )
         if not is_ours and turn.is_claimed:  # another process took it for dead and ended it
@@ -247,6 +248,7 @@ class RunKeeper:
 
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
         reason = reason or outcome.reason
+        use = turn.meter.total(outcome.use)
         # before the end is known: the next turn, which may begin with it, loads this session
         await patiently(lambda: self._keep_session(turn))
         ended: Outcome = await patiently(
@@ -260,7 +262,7 @@ class RunKeeper:
                 text=outcome.text,
                 error=outcome.error,
                 model=outcome.model,
-                use=turn.meter.total(outcome.use),
+                use=use,
                 usage=outcome.usage,
                 session_id=turn.session.id,
                 next_run_id=None if self._is_closing else uuids.uuid7(),
@@ -275,7 +277,7 @@ class RunKeeper:
                 turn.workspace_id,
                 turn.run_id,
                 outcome=reason,
-                cost_cents=round(outcome.use.cost_micros / MICROS_PER_CENT),
+                cost_cents=round(use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
             )
             if not self._is_closing:
@@ -309,6 +311,7 @@ class RunKeeper:
             killed = await sweep([str(run.run_id) for run in lost]) + left
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
         for run in lost:
+            use = msgspec.convert(run.used, Use)
             with suppress(NotFound):
                 await self._close_questions(run)
                 await self._execute(
@@ -320,9 +323,11 @@ class RunKeeper:
                     reason="crashed",
                     text=run.partial or "",
                     summary=_RESTARTED,
+                    use=use,
                     next_run_id=uuids.uuid7() if self.has_slot else None,
                 )
-            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed")
+            cents = round(use.cost_micros / MICROS_PER_CENT)
+            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed", cost_cents=cents)
         if is_boot:
             for idle in await self._runs.stranded():
                 with suppress(NotFound):

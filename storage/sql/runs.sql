@@ -7,10 +7,10 @@ ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
 
 -- name: renew
 -- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5) after a sequence ($6),
--- and the session ($7, $8, $9, as in keep_session; a null changes nothing).
+-- the session ($7, $8, $9, as in keep_session; a null changes nothing), and what was used ($10).
 UPDATE runs SET lease_until = now() + make_interval(secs => $4), partial = $5, partial_after = $6,
        session_id = coalesce($7, session_id), session_at = coalesce($8, session_at),
-       session_cost = CASE WHEN $7 IS NULL THEN session_cost ELSE $9 END
+       session_cost = CASE WHEN $7 IS NULL THEN session_cost ELSE $9 END, used = $10::json
  WHERE workspace_id = $1 AND id = $2 AND owner = $3 AND ended_at IS NULL RETURNING id;
 
 -- name: keep_session
@@ -31,6 +31,7 @@ SELECT m.workspace_id, m.id AS mission_id, m.kind, m.run_id, m.status, m.updated
                               WHERE e.workspace_id = m.workspace_id AND e.stream_id = m.id
                                 AND e.sequence > r.partial_after AND e.type = 'assistant_message')
             THEN r.partial END AS partial,
+       r.used,
        coalesce(r.lease_until < now(), false) AS is_expired,
        m.updated_at < now() - interval '5 seconds' AS is_old
   FROM missions AS m LEFT JOIN runs AS r ON r.workspace_id = m.workspace_id AND r.id = m.run_id

@@ -110,6 +110,7 @@ CREATE TABLE runs (
     sandbox text NOT NULL DEFAULT 'none',
     partial text NOT NULL DEFAULT '',
     partial_after bigint NOT NULL DEFAULT 0,
+    used json NOT NULL DEFAULT '{}',
     usage json NOT NULL DEFAULT '{}',
     cost_cents integer NOT NULL DEFAULT 0,
     session_id text,

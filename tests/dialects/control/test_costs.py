@@ -1,14 +1,18 @@
 """What turns cost whose agents report the running total of their session, over processes and restarts."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.conftest import serving_on
 from tests.dialects.control.driving import MISSIONS, create, events, get, post, send, until, until_status
+from tests.system.node import marked_processes
 
 
 @asynccontextmanager
@@ -53,6 +57,22 @@ async def test_a_turn_that_was_called_off_is_paid_once(connect: dict[str, Any], 
         await until_status(http, mission["id"], "interrupted")
         await send(http, mission["id"], "spend 100 3")
         assert await costs(http, mission["id"], 2) == [2.5, 3]
+
+
+@pytest.mark.parametrize("end", ["crash", "kill -9"])
+async def test_an_agent_that_died_is_paid_what_it_had_told(connect: dict[str, Any], data_dir: Path, end: str) -> None:
+    async with cold_server(connect, data_dir) as http:
+        mission = await create(http, backend="demo")
+        await send(http, mission["id"], "spend 700 2.5\n" + ("crash" if end == "crash" else "sleep 60"))
+        if end == "kill -9":
+            await reported(http, mission["id"])
+            for process in marked_processes(f"HOME={data_dir}"):
+                os.kill(process.pid, signal.SIGKILL)
+        assert await costs(http, mission["id"], 1) == [2.5]
+        failed = await until_status(http, mission["id"], "failed")
+        assert failed["usage"]["total_tokens"] == 700
+        [error] = await events(http, mission["id"], types="error")
+        assert error["content"].startswith("The agent stopped unexpectedly")
 
 
 async def test_a_turn_that_a_restart_cut_off_is_paid_once_and_remembered(
