@@ -59,12 +59,11 @@ class Runs:
         owner: str,
         seconds: float,
         backend: str,
-        sandbox: str = "none",
     ) -> bool:
         """Take a run; False when somebody has or had it."""
         async with self._database.reading() as connection:
             claimed = await connection.fetchval(
-                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend, sandbox
+                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend
             )
         return claimed is not None
 
@@ -79,9 +78,10 @@ class Runs:
         partial_after: int,
         used: Mapping[str, Any],
         session: AgentSession = NO_SESSION,
+        sandbox: str | None = None,
     ) -> bool:
-        """Prolong a lease. Keeps what whoever finds the run needs: the text said so far, since a sequence, what was used, and
-        the session. False when the run is no longer ours."""
+        """Prolong a lease. Keeps what whoever finds the run needs: the text said so far, since a sequence, what was used, the
+        session, and what the agent got around it. False when the run is no longer ours."""
         async with self._database.reading() as connection:
             kept = await connection.fetchval(
                 queries.runs.renew,
@@ -93,6 +93,7 @@ class Runs:
                 partial_after,
                 *session,
                 msgspec.json.encode(used).decode(),
+                sandbox,
             )
         return kept is not None
 
@@ -104,8 +105,9 @@ class Runs:
         outcome: str,
         cost_cents: int = 0,
         usage: dict[str, int] | None = None,
+        sandbox: str | None = None,
     ) -> None:
-        """Note how a run ended."""
+        """Note how a run ended; None for what is not known changes nothing."""
         async with self._database.reading() as connection:
             await connection.execute(
                 queries.runs.finish,
@@ -114,6 +116,7 @@ class Runs:
                 outcome,
                 cost_cents,
                 msgspec.json.encode(usage or {}).decode(),
+                sandbox,
             )
 
     async def keep_session(self, workspace_id: UUID, run_id: UUID, session: AgentSession) -> None:

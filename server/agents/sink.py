@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from server.agents.budgets import Use
+from server.agents.sandbox import Kind
 from streams.event import Draft
 
 
@@ -16,6 +17,9 @@ class Sink(Protocol):
 
     def signal(self, type: str, body: dict[str, Any]) -> None:
         """A signal's whole current value."""
+
+    async def sandboxed(self, sandbox: Kind) -> None:
+        """The turn has an agent, with this around it: as its process got it, whatever the setting gives by now."""
 
     def opened(self, session_id: str, session_at: datetime, cost: float) -> None:
         """The agent's session is open: when it was begun or loaded, and what it had cost before, as the agent counts."""

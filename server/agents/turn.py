@@ -152,6 +152,7 @@ class _Turn:
         return self._outcome(talk, error_text, session.conversation)
 
     async def _talk(self, session: Session, prompt: str, past: Past | None) -> dict[str, Any]:
+        await self._sink.sandboxed(session.process.sandbox)
         if past is not None:
             await session.open(past)
             self._opened(session)

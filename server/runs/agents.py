@@ -9,7 +9,7 @@ from server.agents import profiles
 from server.agents.between import Between
 from server.agents.memory import CONVERSATION, Past, summary_of
 from server.agents.policy import DEFAULT, POLICIES, Policy
-from server.agents.sandbox import Kind, Sandbox
+from server.agents.sandbox import Sandbox
 from server.agents.session import Session
 from server.agents.tooling import McpServer
 from server.agents.turn import TurnLimits, TurnOutcome, run_turn
@@ -48,10 +48,6 @@ class MissionAgents:
         self._sandbox = sandbox
         self._limits = limits
         self._tools = tools
-
-    async def sandbox(self) -> Kind:
-        """What an agent that starts now gets around it."""
-        return await self._sandbox.kind()
 
     async def run(self, turn: Turn, facts: Facts) -> TurnOutcome:
         """One turn. MissionstreamError when the agent's start cannot even be tried."""

@@ -145,6 +145,7 @@ class RunKeeper:
             partial_after=turn.sequence,
             used=msgspec.to_builtins(turn.meter.use),
             session=turn.session,
+            sandbox=turn.sandbox,
         )
         if not is_ours and turn.is_claimed:  # another process took it for dead and ended it
             turn.cancel.set()
@@ -213,7 +214,6 @@ class RunKeeper:
 
     async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
         facts = self._kinds[mission.kind].facts(mission.state)
-        turn.sandbox = sandbox = await self._agents.sandbox()
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -222,7 +222,6 @@ class RunKeeper:
                 owner=self._owner,
                 seconds=LEASE_SECONDS,
                 backend=facts.backend,
-                sandbox=sandbox,
             )
         )
         turn.is_claimed = claimed
@@ -238,6 +237,16 @@ class RunKeeper:
             verb, run_id = "spend", turn.run_id
             await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
 
+        async def note(sandbox: str) -> None:
+            if sandbox != facts.sandbox:
+                verb, run_id = "note_sandbox", turn.run_id
+                await patiently(
+                    lambda: self._execute(
+                        turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, sandbox=sandbox
+                    )
+                )
+
+        turn.note_sandbox = note
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
                 async with turn.meter.watching(facts.budget, facts.spent, spend):
@@ -279,6 +288,7 @@ class RunKeeper:
                 outcome=reason,
                 cost_cents=round(use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
+                sandbox=turn.sandbox,
             )
             if not self._is_closing:
                 await self._fill()

@@ -1,13 +1,14 @@
 """One running turn: the sink that turns an agent's updates into events and signals of its mission."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from server.agents.budgets import Use
 from server.agents.policy import Policy
@@ -15,18 +16,19 @@ from server.agents.sandbox import Kind
 from server.runs.metering import Meter
 from storage.runs import NO_SESSION, AgentSession
 from storage.writer import Writers
-from streams.errors import KeyReused, Unavailable
+from streams.errors import KeyReused, MissionstreamError, Unavailable
 from streams.event import Draft, Event, Signal
 from streams.hub import Hub
 
 _RETRY_SECONDS = (0.1, 2.0)
+log = structlog.get_logger()
 
 
 class Turn:
     """A turn of this process: the agents' Sink over the log and the hub.
 
     `partial` is the text of the open block, which a turn that is cut off still stores; `session` is the agent's.
-    `sandbox` is what its agent got around it, None until that is known.
+    `sandbox` is what its agent got around it, None until that is known; `note_sandbox` hears of it.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Turn:
         self.sequence = started.sequence
         self.is_claimed = False
         self.sandbox: Kind | None = None
+        self.note_sandbox: Callable[[Kind], Awaitable[None]] = _nothing
         self._writers = writers
         self._hub = hub
         self._answers: dict[str, asyncio.Future[Any]] = {}
@@ -83,6 +86,13 @@ class Turn:
             )
         )
 
+    async def sandboxed(self, sandbox: Kind) -> None:
+        self.sandbox = sandbox
+        try:
+            await self.note_sandbox(sandbox)
+        except MissionstreamError as error:  # no reason to fail the turn
+            log.warning("run.sandbox_not_noted", run_id=str(self.run_id), reason=error.message)
+
     def opened(self, session_id: str, session_at: datetime, cost: float) -> None:
         self.session = AgentSession(session_id, session_at, cost)
 
@@ -117,6 +127,10 @@ class Turn:
                     body={"state": "idle", "queue_len": 0},
                 )
             )
+
+
+async def _nothing(sandbox: Kind) -> None:
+    """Nobody wants to know."""
 
 
 async def patiently(work: Callable[[], Any]) -> Any:

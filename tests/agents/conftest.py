@@ -17,7 +17,7 @@ from server.agents.budgets import Use
 from server.agents.memory import Past
 from server.agents.process import Launch
 from server.agents.profiles import launch_for
-from server.agents.sandbox import Sandbox
+from server.agents.sandbox import Kind, Sandbox
 from server.agents.survivors import RUN_MARKER
 from server.agents.turn import NO_PAST, TurnLimits, TurnOutcome, run_turn
 from streams.event import Draft
@@ -32,6 +32,7 @@ class RecordingSink:
         self.signals: list[tuple[str, dict[str, Any]]] = []
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self.asked: list[str] = []
+        self.sandboxes: list[Kind] = []
         self.opened_sessions: list[tuple[str, datetime, float]] = []
         self.uses: list[tuple[Use, float | None]] = []
         self._changed = asyncio.Event()
@@ -45,6 +46,9 @@ class RecordingSink:
     def signal(self, type: str, body: dict[str, Any]) -> None:
         self.signals.append((type, body))
         self._changed.set()
+
+    async def sandboxed(self, sandbox: Kind) -> None:
+        self.sandboxes.append(sandbox)
 
     def opened(self, session_id: str, session_at: datetime, cost: float) -> None:
         self.opened_sessions.append((session_id, session_at, cost))

@@ -107,7 +107,7 @@ CREATE TABLE runs (
     owner text NOT NULL,
     lease_until timestamptz NOT NULL,
     backend text NOT NULL,
-    sandbox text NOT NULL DEFAULT 'none',
+    sandbox text,
     partial text NOT NULL DEFAULT '',
     partial_after bigint NOT NULL DEFAULT 0,
     used json NOT NULL DEFAULT '{}',
