@@ -155,12 +155,6 @@ def use_body(use: Use) -> dict[str, Any]:
     return {"total_tokens": use.tokens, "cost_cents": cost, "cost_source": use.source}
 
 
-def use_of(body: Mapping[str, Any]) -> Use:
-    """The use that a signal shows."""
-    micros = round(body["cost_cents"] * MICROS_PER_CENT)
-    return Use(input=body["total_tokens"], cost_micros=micros, source=body["cost_source"])
-
-
 def usage_body(spent: Spent) -> dict[str, Any]:
     """A mission's `usage`, as it is shown."""
     return {

@@ -22,13 +22,14 @@ _TAIL = "End of the context. The message to answer follows."
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """The mission so far: its last session with this backend, and when that was begun or last loaded.
+    """The mission so far: its last session with this backend, when that was begun or last loaded, and what it has cost.
 
     `summary` goes before the prompt of an agent that does not remember; empty when there is nothing to tell.
     """
 
     session_id: str | None = None
     session_at: datetime | None = None
+    session_cost: float = 0.0
     summary: str = ""
 
 

@@ -41,6 +41,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     run_agent: str | None = None
     """The agent that the running turn was begun with: the message's own, else the mission's."""
     tasks: tuple[Task, ...] = ()
+    sandbox: str | None = None
+    """What the last turn's agent had around it, bubblewrap or none; None before there was one."""
     progress: Progress | None = None
     """As last reported; None when nobody has."""
 

@@ -143,6 +143,9 @@ class RunKeeper:
             seconds=LEASE_SECONDS,
             partial=turn.partial,
             partial_after=turn.sequence,
+            used=msgspec.to_builtins(turn.meter.use),
+            session=turn.session,
+            sandbox=turn.sandbox,
         )
         if not is_ours and turn.is_claimed:  # another process took it for dead and ended it
             turn.cancel.set()
@@ -211,7 +214,6 @@ class RunKeeper:
 
     async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
         facts = self._kinds[mission.kind].facts(mission.state)
-        turn.sandbox = sandbox = await self._agents.sandbox()
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -220,7 +222,6 @@ class RunKeeper:
                 owner=self._owner,
                 seconds=LEASE_SECONDS,
                 backend=facts.backend,
-                sandbox=sandbox,
             )
         )
         turn.is_claimed = claimed
@@ -236,6 +237,16 @@ class RunKeeper:
             verb, run_id = "spend", turn.run_id
             await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
 
+        async def note(sandbox: str) -> None:
+            if sandbox != facts.sandbox:
+                verb, run_id = "note_sandbox", turn.run_id
+                await patiently(
+                    lambda: self._execute(
+                        turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, sandbox=sandbox
+                    )
+                )
+
+        turn.note_sandbox = note
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
                 async with turn.meter.watching(facts.budget, facts.spent, spend):
@@ -246,8 +257,9 @@ class RunKeeper:
 
     async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
         reason = reason or outcome.reason
+        use = turn.meter.total(outcome.use)
         # before the end is known: the next turn, which may begin with it, loads this session
-        await patiently(lambda: self._keep_session(turn, outcome))
+        await patiently(lambda: self._keep_session(turn))
         ended: Outcome = await patiently(
             lambda: self._execute(
                 turn.workspace_id,
@@ -259,9 +271,9 @@ class RunKeeper:
                 text=outcome.text,
                 error=outcome.error,
                 model=outcome.model,
-                use=turn.meter.total(outcome.use),
+                use=use,
                 usage=outcome.usage,
-                session_id=outcome.session_id,
+                session_id=turn.session.id,
                 next_run_id=None if self._is_closing else uuids.uuid7(),
                 by=turn.actor,
             )
@@ -274,15 +286,16 @@ class RunKeeper:
                 turn.workspace_id,
                 turn.run_id,
                 outcome=reason,
-                cost_cents=round(outcome.use.cost_micros / MICROS_PER_CENT),
+                cost_cents=round(use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
+                sandbox=turn.sandbox,
             )
             if not self._is_closing:
                 await self._fill()
 
-    async def _keep_session(self, turn: Turn, outcome: TurnOutcome) -> None:
-        if outcome.session_id is not None:
-            await self._runs.keep_session(turn.workspace_id, turn.run_id, outcome.session_id, outcome.session_at)
+    async def _keep_session(self, turn: Turn) -> None:
+        if turn.session.id is not None:
+            await self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session)
 
     async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)
@@ -308,6 +321,7 @@ class RunKeeper:
             killed = await sweep([str(run.run_id) for run in lost]) + left
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
         for run in lost:
+            use = msgspec.convert(run.used, Use)
             with suppress(NotFound):
                 await self._close_questions(run)
                 await self._execute(
@@ -319,9 +333,11 @@ class RunKeeper:
                     reason="crashed",
                     text=run.partial or "",
                     summary=_RESTARTED,
+                    use=use,
                     next_run_id=uuids.uuid7() if self.has_slot else None,
                 )
-            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed")
+            cents = round(use.cost_micros / MICROS_PER_CENT)
+            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed", cost_cents=cents)
         if is_boot:
             for idle in await self._runs.stranded():
                 with suppress(NotFound):

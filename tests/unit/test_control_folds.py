@@ -26,6 +26,7 @@ from server.missions.control import (
     Spend,
     StartNext,
 )
+from server.missions.control.sandboxing import NoteSandbox
 from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
 from server.missions.tasks import TASK_LIFECYCLE, Progress
 from storage.rules import Command
@@ -67,6 +68,7 @@ _commands = st.one_of(
         next_run_id=st.none() | _some.map(a_run),
         use=_uses,
     ),
+    st.builds(NoteSandbox, run_id=_some.map(a_run), sandbox=st.sampled_from(["bubblewrap", "none"])),
     st.builds(Spend, run_id=_some.map(a_run), use=_uses),
     st.builds(Cancel, whole_mission=st.booleans()),
     st.builds(SetStatus, status=st.sampled_from([*control.LIFECYCLE.transitions, "paused", ""])),

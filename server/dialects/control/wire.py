@@ -131,6 +131,7 @@ class Mission(msgspec.Struct, kw_only=True, omit_defaults=True):
     permission_policy: str | None = None
     usage: dict[str, Any]
     budget: dict[str, Any] | None = None
+    sandbox: str | None = None
     kind: str
     kind_status: str
 
@@ -171,6 +172,7 @@ def mission(
         permission_policy=facts.permission_policy,
         usage=usage_body(facts.spent),
         budget=limits | {"reached": facts.reached} if (limits := facts.budget.limits()) else None,
+        sandbox=facts.sandbox,
         kind=kind,
         kind_status=status,
     )

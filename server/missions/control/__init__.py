@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from server.missions.control import tasks
+from server.missions.control import sandboxing, tasks
 from server.missions.control.commands import (
     Cancel,
     Configure,
@@ -69,6 +69,7 @@ class ControlRules(Undivided):
         "interrupt": Interrupt,
         "delete": Delete,
         **tasks.COMMANDS,
+        **sandboxing.COMMANDS,
     }
     state_events = frozenset({"mission_created", *EVOLVE})
 
@@ -116,6 +117,7 @@ class ControlRules(Undivided):
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,
             run_agent=state.run.agent if state.run else None,
+            sandbox=state.sandbox,
             tasks=state.tasks,
             progress=state.progress,
         )

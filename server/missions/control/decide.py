@@ -8,7 +8,7 @@ import msgspec
 from server.agents import modes
 from server.agents.budgets import MICROS_PER_CENT, Budget
 from server.agents.policy import DEFAULT
-from server.missions.control import tasks
+from server.missions.control import sandboxing, tasks
 from server.missions.control.commands import (
     Cancel,
     Configure,
@@ -292,4 +292,5 @@ DECIDE: dict[type[Command], Any] = {
     Interrupt: _interrupt,
     Delete: _delete,
     **tasks.DECIDE,
+    **sandboxing.DECIDE,
 }

@@ -7,7 +7,7 @@ import msgspec
 
 from server.agents.budgets import Budget, Use
 from server.agents.policy import DEFAULT
-from server.missions.control import tasks
+from server.missions.control import sandboxing, tasks
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
 
@@ -99,4 +99,5 @@ EVOLVE = {
     "budget_warning": _warned,
     "budget_reached": _reached,
     **tasks.EVOLVE,
+    **sandboxing.EVOLVE,
 }

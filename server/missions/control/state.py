@@ -62,6 +62,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_at: datetime | None = None
     terminal_reason: str | None = None
     session_id: str | None = None
+    sandbox: str | None = None
+    """What the last agent had around it; None before there was one."""
     permission_policy: Policy = DEFAULT
     budget: Budget = Budget()
     spent: Spent = Spent()
