@@ -34,6 +34,8 @@ from server.operations.requests import note_status, request_context
 from server.operations.rights import Rights
 from server.routing import mount
 from server.runs.agents import MissionAgents
+from server.runs.crew.engine import CrewEngine
+from server.runs.crew.rosters import Rosters
 from server.runs.keeper import RunKeeper
 from server.runs.owner import this_process
 from server.runs.turn import Turn
@@ -97,11 +99,11 @@ async def services(
         missions = Missions(database, known)
         trees = TreeTeller(missions, known, hub)
         stack.push_async_callback(trees.close)
-        runs: list[RunKeeper] = []
+        hearers: list[RunKeeper | CrewEngine] = []
 
         def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
-            for keeper in runs:
-                keeper.notice(events)
+            for hearer in hearers:
+                hearer.notice(events)
             hub.publish(workspace_id, events)
             trees.notice(workspace_id, events)
 
@@ -155,7 +157,12 @@ async def services(
             agents=agents,
             max_parallel=settings.max_parallel_missions,
         )
-        runs.append(keeper)
+        hearers.append(keeper)
+        engine = CrewEngine(
+            runs=records, writers=writers, hub=hub, keeper=keeper, rosters=Rosters(database, environment)
+        )
+        if settings.crew_engine:
+            hearers.append(engine)
         rights = Rights(hub, authenticator)
         hub.on_rights_change = rights.changed
         hub.on_look = rights.look
@@ -168,6 +175,9 @@ async def services(
         stack.push_async_callback(housekeeper.close)
         await keeper.start()
         stack.push_async_callback(keeper.close)
+        if settings.crew_engine:
+            await engine.start()
+            stack.push_async_callback(engine.close)
         yield Core(
             settings=settings,
             database=database,

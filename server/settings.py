@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     )
 
     max_parallel_missions: int = Field(4, ge=1)
+    crew_engine: bool = True
     question_seconds: float = Field(3600.0, gt=0)
     space_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     agent_sandbox: Literal["require", "prefer", "off"] = "prefer"

@@ -67,6 +67,7 @@ class Spaces:
             await asyncio.to_thread(self._check, path)  # a link may have been put in its place since
         return path
 
-    def home(self, mission_id: UUID) -> Path:
-        """The home directory of a mission's agent: sessions, configuration, caches."""
-        return self._data_dir / "homes" / str(mission_id)
+    def home(self, mission_id: UUID, seat: str | None = None) -> Path:
+        """The home directory of a mission's agent, or of one of its agents: sessions, configuration, caches."""
+        home = self._data_dir / "homes" / str(mission_id)
+        return home if seat is None else home / seat

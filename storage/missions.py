@@ -12,6 +12,7 @@ from storage.log import read_head, read_newest
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Kinds
+from storage.statements import decoded_parts
 from streams.errors import NotFound
 from streams.event import Event
 from streams.reader import Head
@@ -68,6 +69,16 @@ class Missions:
         """The mission; NotFound for an unknown, deleted or foreign one."""
         async with self._database.reading() as connection:
             return await self._one(connection, workspace_id, mission_id)
+
+    async def whole(self, workspace_id: UUID, mission_id: UUID) -> MissionRow:
+        """The mission with all of its state, the parts that are stored by row too; NotFound as `get`."""
+        async with self._database.snapshot() as connection:
+            row = await self._one(connection, workspace_id, mission_id)
+            rules = self._kinds[row.kind]
+            if rules.part_type is None:
+                return row
+            parts = await connection.fetch(queries.writer.parts, workspace_id, [mission_id])
+        return row._replace(state=rules.join(row.state, decoded_parts(rules, parts)))
 
     async def listed(
         self, workspace_id: UUID, *, phase: str | None = None, limit: int = 50, offset: int = 0
@@ -151,10 +162,10 @@ class Missions:
             found: UUID | None = await connection.fetchval(queries.events.question, workspace_id, tool_call_id)
         return found
 
-    async def open_questions(self, workspace_id: UUID, mission_id: UUID, *, after: int) -> list[str]:
-        """The tool call ids of the agent's questions since a sequence that nobody has answered."""
+    async def open_questions(self, workspace_id: UUID, mission_id: UUID, run_id: UUID, *, after: int) -> list[str]:
+        """The tool call ids of the questions of a run, since a sequence, that nobody has answered."""
         async with self._database.reading() as connection:
-            rows = await connection.fetch(queries.events.open_questions, workspace_id, mission_id, after)
+            rows = await connection.fetch(queries.events.open_questions, workspace_id, mission_id, after, str(run_id))
         return [row["tool_call_id"] for row in rows]
 
     async def _one(self, connection: asyncpg.Connection, workspace_id: UUID, mission_id: UUID) -> MissionRow:

@@ -12,7 +12,7 @@ from storage.queries import queries
 
 
 class OpenRun(NamedTuple):
-    """A mission whose turn is going on; `owner` is None when nobody has claimed it yet. `used` is as it was renewed with."""
+    """A run that is going on, of a mission or a task of it; `owner` is None when nobody has claimed it yet. `used` is as it was renewed with."""
 
     workspace_id: UUID
     mission_id: UUID
@@ -59,11 +59,13 @@ class Runs:
         owner: str,
         seconds: float,
         backend: str,
+        agent_id: UUID | None = None,
+        task_id: UUID | None = None,
     ) -> bool:
-        """Take a run; False when somebody has or had it."""
+        """Take a run, in a crew an agent's on a task; False when somebody has or had it."""
         async with self._database.reading() as connection:
             claimed = await connection.fetchval(
-                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend
+                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend, agent_id, task_id
             )
         return claimed is not None
 
@@ -130,14 +132,15 @@ class Runs:
             row = await connection.fetchrow(queries.runs.last_session, workspace_id, mission_id, backend)
         return NO_SESSION if row is None else AgentSession(row["session_id"], row["session_at"], row["session_cost"])
 
-    async def going_on(self, workspace_id: UUID, mission_id: UUID) -> tuple[UUID, str] | None:
-        """The run that is going on in a mission right now, and the backend that works in it."""
+    async def going_on(self, workspace_id: UUID, mission_id: UUID, run_id: UUID) -> tuple[UUID, str] | None:
+        """The run that is going on in a mission right now, and the backend that works in it; in a crew, where several
+        may, this one alone."""
         async with self._database.reading() as connection:
-            row = await connection.fetchrow(queries.runs.going_on, workspace_id, mission_id)
+            row = await connection.fetchrow(queries.runs.going_on, workspace_id, mission_id, run_id)
         return None if row is None else (row["id"], row["backend"])
 
     async def open(self) -> Sequence[OpenRun]:
-        """Every mission, of every workspace, whose turn is going on."""
+        """Every run that is going on, of every workspace."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(queries.runs.open)
         used = [msgspec.json.decode(row["used"] or "{}") for row in rows]
@@ -150,11 +153,15 @@ class Runs:
         """Missions with queued messages and no turn, the longest waiting first."""
         return await self._idle(queries.runs.waiting, limit)
 
-    async def stranded(self) -> Sequence[Idle]:
-        """Missions that say active though no turn goes on and nothing waits."""
-        return await self._idle(queries.runs.stranded)
+    async def stranded(self, kind: str) -> Sequence[Idle]:
+        """Missions of a kind that say active though no turn goes on and nothing waits."""
+        return await self._idle(queries.runs.stranded, kind)
 
-    async def _idle(self, query: str, *arguments: int) -> Sequence[Idle]:
+    async def engaged(self, kind: str) -> Sequence[Idle]:
+        """Missions of a kind that are active and whose state says that an engine works them."""
+        return await self._idle(queries.runs.engaged, kind)
+
+    async def _idle(self, query: str, *arguments: int | str) -> Sequence[Idle]:
         async with self._database.reading() as connection:
             rows = await connection.fetch(query, *arguments)
         return [Idle(**{name: row[name] for name in Idle._fields}) for row in rows]

@@ -104,7 +104,12 @@ def joined(rules: Rules, document: str, parts: Iterable[asyncpg.Record]) -> Any:
     decoded = msgspec.json.decode(document, type=rules.state_type)
     if rules.part_type is None:
         return decoded
-    return rules.join(decoded, {part["id"]: msgspec.json.decode(part["state"], type=rules.part_type) for part in parts})
+    return rules.join(decoded, decoded_parts(rules, parts))
+
+
+def decoded_parts(rules: Rules, parts: Iterable[asyncpg.Record]) -> dict[UUID, Any]:
+    """The parts of a divided state, of their rows."""
+    return {part["id"]: msgspec.json.decode(part["state"], type=rules.part_type) for part in parts}
 
 
 class _Part(msgspec.Struct, omit_defaults=True):

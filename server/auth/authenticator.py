@@ -151,7 +151,7 @@ class Authenticator:
 
     async def _agent(self, claim: RunClaim) -> Principal:
         """The agent of the run that is going on. It holds no permission: its routes are marked one by one."""
-        run = await self._runs.going_on(claim.workspace_id, claim.mission_id)
+        run = await self._runs.going_on(claim.workspace_id, claim.mission_id, claim.run_id)
         if run is None:
             raise Unauthenticated(RUN_ENDED, reason="session_expired")
         run_id, backend = run

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from server.agents import profiles
 from server.agents.between import Between
 from server.agents.memory import CONVERSATION, Past, summary_of
@@ -25,7 +27,7 @@ _MESSAGES, _MESSAGES_BYTES = 40, 256 << 10
 
 
 class MissionAgents:
-    """Runs turns of agents. At most `most()` agents are kept between turns, each for `idle_seconds`; 0 keeps none."""
+    """Runs turns of agents. An agent with a seat works alone: it is told all that it needs, and ends with its turn. At most `most()` agents are kept between turns, each for `idle_seconds`; 0 keeps none."""
 
     def __init__(
         self,
@@ -57,14 +59,16 @@ class MissionAgents:
             self._environment,
             run_id=str(turn.run_id),
             space=space,
-            home=self._spaces.home(turn.mission_id),
+            home=self._spaces.home(turn.mission_id, turn.seat),
             model=facts.model_override,
             sandbox=self._sandbox,
             agent=facts.run_agent,
             owner=this_process(),
             mcp_servers=self._tools(turn),
         )
-        past = await patiently(lambda: self._past(turn, facts.backend))
+        is_kept = turn.seat is None and self.warm.idle_seconds > 0
+        past = Past() if turn.seat else await patiently(lambda: self._past(turn, facts.backend))
+        limits = self._limits if turn.seconds is None else replace(self._limits, turn_seconds=turn.seconds)
 
         widest = turn.policy or DEFAULT
 
@@ -80,14 +84,14 @@ class MissionAgents:
 
         outcome = await run_turn(
             launch,
-            turn.started.content,
+            turn.prompt,
             turn,
             cancel=turn.cancel,
-            limits=self._limits,
+            limits=limits,
             past=past,
             policy=policy,
-            session=await self.warm.take(turn.mission_id, launch, widest),
-            between=between if self.warm.idle_seconds else None,
+            session=None if turn.seat else await self.warm.take(turn.mission_id, launch, widest),
+            between=between if is_kept else None,
         )
         if outcome.session is not None:
             self.warm.put(turn.mission_id, outcome.session)

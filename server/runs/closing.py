@@ -12,9 +12,9 @@ _LOST = "Cancelled: the server was restarted while this question was open. Resum
 
 
 async def close_questions(
-    missions: Missions, writers: Writers, workspace_id: UUID, mission_id: UUID, *, after: int
+    missions: Missions, writers: Writers, workspace_id: UUID, mission_id: UUID, run_id: UUID, *, after: int
 ) -> None:
-    """Close the mission's open questions that came after a sequence. An answer that comes first stands."""
-    for question_id in await missions.open_questions(workspace_id, mission_id, after=after):
+    """Close the open questions of a run that came after a sequence. An answer that comes first stands."""
+    for question_id in await missions.open_questions(workspace_id, mission_id, run_id, after=after):
         with suppress(KeyReused):
             await writers.record(workspace_id, mission_id, [closing(question_id, "cancelled", _LOST)], is_patient=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +14,14 @@ import uuid_utils.compat as uuids
 from server.agents.budgets import MICROS_PER_CENT, Budget, Use
 from server.agents.survivors import sweep, sweep_left
 from server.agents.turn import TurnOutcome
-from server.missions.kinds import MissionKind, command
+from server.missions.kinds import Facts, MissionKind, command
 from server.runs.agents import MissionAgents
 from server.runs.closing import close_questions
+from server.runs.conversing import Conversing
 from server.runs.owner import is_dead, this_process
 from server.runs.turn import Turn, patiently
-from storage.missions import MissionRow, Missions
+from server.runs.work import Work
+from storage.missions import Missions
 from storage.rules import Outcome
 from storage.runs import OpenRun, Runs
 from storage.writer import Writers
@@ -66,17 +69,25 @@ class RunKeeper:
             "tool_result": self._answered,
             "mission_settings_updated": self._configured,
             "mission_deleted": self._deleted,
-            "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
-            "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
-            "progress": lambda event: self._hub.signals.drop(event.stream_id, "progress"),
-            "run_ended": lambda event: self._hub.signals.drop(event.stream_id),
+            "assistant_message": lambda event: self._replace(event, "text_delta"),
+            "thinking": lambda event: self._replace(event, "thinking"),
+            "progress": lambda event: self._replace(event, "progress"),
+            "run_ended": lambda event: self._replace(event, None),
         }
+        self.works: dict[str, Work] = {"control": Conversing(kinds["control"], self._execute)}
+        self.on_free: Callable[[], None] = lambda: None
+        """Called when a slot may be free that control's missions do not take."""
 
     # slots
 
     @property
+    def free(self) -> int:
+        """How many more turns may begin now."""
+        return 0 if self._is_closing else max(0, self.max_parallel - len(self.turns) - self._reserved)
+
+    @property
     def has_slot(self) -> bool:
-        return not self._is_closing and len(self.turns) + self._reserved < self.max_parallel
+        return self.free > 0
 
     @contextmanager
     def slot(self) -> Iterator[bool]:
@@ -168,15 +179,26 @@ class RunKeeper:
 
     def _begin(self, event: Event) -> None:
         # control is the only kind whose turns begin with a message
-        turn = Turn(event.workspace_id, event.stream_id, "control", event, self._writers, self._hub)
-        if turn.run_id not in self.turns:
+        self.begin(Turn(event.workspace_id, event.stream_id, "control", event, self._writers, self._hub))
+
+    def begin(self, turn: Turn) -> None:
+        """Run a turn, unless it runs already or nothing begins any more: another start finds it then."""
+        if turn.run_id not in self.turns and not self._is_closing:
             self.turns[turn.run_id] = turn
             turn.task = asyncio.create_task(self._run(turn), name=f"run {turn.run_id}")
 
-    def _cancelled(self, event: Event) -> None:
-        turn = self.turns.get(UUID(event.data()["run_id"]))
+    def call_off(self, run_id: UUID) -> None:
+        """End a turn early, if it is here."""
+        turn = self.turns.get(run_id)
         if turn is not None:
             turn.cancel.set()
+
+    def _replace(self, event: Event, name: str | None) -> None:
+        run_id = event.data().get("run_id")
+        self._hub.signals.drop(event.stream_id, name, UUID(run_id) if run_id else None)
+
+    def _cancelled(self, event: Event) -> None:
+        self.call_off(UUID(event.data()["run_id"]))
 
     def _configured(self, event: Event) -> None:
         for turn in self.turns.values():
@@ -202,8 +224,9 @@ class RunKeeper:
     async def _run(self, turn: Turn) -> None:
         try:
             mission = await patiently(lambda: self._missions.get(turn.workspace_id, turn.mission_id))
-            if await self._claim(turn, mission):
-                await self._work(turn, mission)
+            facts = await patiently(lambda: self.works[turn.kind].facts(turn, mission))
+            if facts is not None and await self._claim(turn, facts):
+                await self._work(turn, facts)
         except asyncio.CancelledError:
             await self._end(turn, _cut_off(turn), "shutdown")
         except Exception as error:
@@ -211,9 +234,9 @@ class RunKeeper:
             await self._end(turn, TurnOutcome(text=turn.partial, success=False, reason="failed", error=str(error)))
         finally:
             self.turns.pop(turn.run_id, None)
+            self.on_free()
 
-    async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
-        facts = self._kinds[mission.kind].facts(mission.state)
+    async def _claim(self, turn: Turn, facts: Facts) -> bool:
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -222,34 +245,22 @@ class RunKeeper:
                 owner=self._owner,
                 seconds=LEASE_SECONDS,
                 backend=facts.backend,
+                agent_id=turn.agent_id,
+                task_id=turn.task_id,
             )
         )
         turn.is_claimed = claimed
         return claimed
 
-    async def _work(self, turn: Turn, mission: MissionRow) -> None:
-        facts = self._kinds[mission.kind].facts(mission.state)
-        turn.actor = f"agent:{facts.backend}"
+    async def _work(self, turn: Turn, facts: Facts) -> None:
+        work = self.works[turn.kind]
         turn.policy = turn.policy or facts.permission_policy  # a change that came meanwhile is newer than the row
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
 
-        async def spend(use: Use) -> None:
-            verb, run_id = "spend", turn.run_id
-            await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
-
-        async def note(sandbox: str) -> None:
-            if sandbox != facts.sandbox:
-                verb, run_id = "note_sandbox", turn.run_id
-                await patiently(
-                    lambda: self._execute(
-                        turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, sandbox=sandbox
-                    )
-                )
-
-        turn.note_sandbox = note
+        turn.note_sandbox = partial(work.sandboxed, turn, facts)
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
-                async with turn.meter.watching(facts.budget, facts.spent, spend):
+                async with turn.meter.watching(facts.budget, facts.spent, partial(work.spend, turn)):
                     outcome = await self._agents.run(turn, facts)
             except MissionstreamError as error:
                 outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
@@ -260,27 +271,10 @@ class RunKeeper:
         use = turn.meter.total(outcome.use)
         # before the end is known: the next turn, which may begin with it, loads this session
         await patiently(lambda: self._keep_session(turn))
-        ended: Outcome = await patiently(
-            lambda: self._execute(
-                turn.workspace_id,
-                turn.mission_id,
-                turn.kind,
-                "end_run",
-                run_id=turn.run_id,
-                reason=reason,
-                text=outcome.text,
-                error=outcome.error,
-                model=outcome.model,
-                use=use,
-                usage=outcome.usage,
-                session_id=turn.session.id,
-                next_run_id=None if self._is_closing else uuids.uuid7(),
-                by=turn.actor,
-            )
-        )
+        next_run_id = None if self._is_closing else uuids.uuid7()
+        is_idle = await patiently(lambda: self.works[turn.kind].end(turn, outcome, reason, use, next_run_id))
         self.turns.pop(turn.run_id, None)
-        facts = self._kinds[turn.kind].facts(ended.state)
-        turn.over(is_idle=facts.run_id is None)
+        turn.over(is_idle=is_idle)
         with suppress(MissionstreamError):
             await self._runs.finish(
                 turn.workspace_id,
@@ -303,8 +297,7 @@ class RunKeeper:
 
     async def _fill(self) -> None:
         """Give free slots to the missions that have waited longest."""
-        free = self.max_parallel - len(self.turns) - self._reserved
-        for idle in await self._runs.waiting(free) if free > 0 else ():
+        for idle in await self._runs.waiting(self.free) if self.free > 0 else ():
             with self.slot() as has_slot, suppress(NotFound):
                 if has_slot:
                     await self._execute(
@@ -339,14 +332,15 @@ class RunKeeper:
             cents = round(use.cost_micros / MICROS_PER_CENT)
             await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed", cost_cents=cents)
         if is_boot:
-            for idle in await self._runs.stranded():
+            for idle in await self._runs.stranded("control"):
                 with suppress(NotFound):
                     await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
 
     async def _close_questions(self, run: OpenRun) -> None:
         mission = await self._missions.get(run.workspace_id, run.mission_id)
-        after = self._kinds[run.kind].facts(mission.state).run_sequence or 0
-        await close_questions(self._missions, self._writers, run.workspace_id, run.mission_id, after=after)
+        facts = self._kinds[run.kind].facts(mission.state)
+        after = facts.run_sequence or 0 if facts.run_id == run.run_id else 0
+        await close_questions(self._missions, self._writers, run.workspace_id, run.mission_id, run.run_id, after=after)
 
     def _is_lost(self, run: OpenRun) -> bool:
         if run.owner is None:

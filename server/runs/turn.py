@@ -28,6 +28,8 @@ class Turn:
     """A turn of this process: the agents' Sink over the log and the hub.
 
     `partial` is the text of the open block, which a turn that is cut off still stores; `session` is the agent's.
+    `prompt` is what the agent is asked, `marks` stand in the metadata of whatever it does. `seat` names the agent's place
+    among those of the mission, which has a home of its own; None where the mission has one agent, who remembers.
     `sandbox` is what its agent got around it, None until that is known; `note_sandbox` hears of it.
     """
 
@@ -39,6 +41,12 @@ class Turn:
         self.kind = kind
         self.started = started
         self.run_id = UUID(started.data()["run_id"])
+        self.prompt = started.content
+        self.marks: dict[str, Any] = {}
+        self.seat: str | None = None
+        self.agent_id: UUID | None = None
+        self.task_id: UUID | None = None
+        self.seconds: float | None = None
         self.cancel = asyncio.Event()
         self.partial = ""
         self.actor = "agent"
@@ -56,7 +64,10 @@ class Turn:
 
     async def record(self, drafts: Sequence[Draft]) -> None:
         """Append; while the database is away, wait: the agent is not read from meanwhile."""
-        named = [msgspec.structs.replace(draft, actor=self.actor) for draft in drafts]
+        named = [
+            msgspec.structs.replace(draft, actor=self.actor, metadata={**draft.metadata, **self.marks})
+            for draft in drafts
+        ]
         try:
             await self._append(named)
         except KeyReused:  # a person's answer came first; theirs stands
@@ -81,7 +92,7 @@ class Turn:
                 stream_id=self.mission_id,
                 type=type,
                 after=self.sequence,
-                body=body,
+                body={**body, **self.marks} if self.marks else body,
                 run_id=self.run_id,
             )
         )

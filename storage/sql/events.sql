@@ -137,10 +137,11 @@ SELECT stream_id FROM events
  ORDER BY position DESC LIMIT 1;
 
 -- name: open_questions
--- The questions of a mission ($1 workspace, $2 mission) asked after a sequence ($3) that have no result.
+-- The questions of a run ($4) of a mission ($1 workspace, $2 mission) asked after a sequence ($3) that have no result.
 SELECT asked.tool_call_id FROM events AS asked
  WHERE asked.workspace_id = $1 AND asked.stream_id = $2 AND asked.sequence > $3
    AND asked.type = 'tool_call' AND asked.tool_name = 'AskUserQuestion' AND asked.tool_call_id IS NOT NULL
+   AND coalesce(asked.metadata ->> 'run_id', $4) = $4
    AND NOT EXISTS (SELECT FROM events AS answer
                     WHERE answer.workspace_id = $1 AND answer.stream_id = $2 AND answer.sequence > asked.sequence
                       AND answer.type = 'tool_result' AND answer.tool_call_id = asked.tool_call_id)

@@ -142,7 +142,7 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("missions.children_counted", "missions", (WORKSPACE, [MISSION])),
     ("missions.level", "missions", (WORKSPACE, [MISSION], 200)),
     ("missions.with_relatives", "missions", (WORKSPACE, [MISSION], 5)),
-    ("runs.going_on", "missions", (WORKSPACE, MISSION)),
+    ("runs.going_on", "missions", (WORKSPACE, MISSION, MISSION)),
     ("writer.lock", "streams", (WORKSPACE, [MISSION])),
     ("writer.states", "missions", (WORKSPACE, [MISSION])),
     ("writer.known", "events", (WORKSPACE, [MISSION], ["key"])),

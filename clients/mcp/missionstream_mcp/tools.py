@@ -22,6 +22,14 @@ INSTRUCTIONS = (
 MissionId = Annotated[str | None, Field(description="The mission's id. Leave it out for the mission you work on.")]
 Title = Annotated[str, Field(min_length=1, max_length=200, description="One short line.")]
 Description = Annotated[str | None, Field(max_length=4_000, description="What is to be done, or was found.")]
+DependsOn = Annotated[
+    list[str] | None,
+    Field(max_length=200, description="Ids, or titles, of tasks that must be completed before this one may begin."),
+]
+AssignedAgent = Annotated[
+    str | None,
+    Field(max_length=200, description="The slug of the crew's agent that is to do it; anybody's without one."),
+]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Status = Literal["pending", "running", "completed", "failed"]
 
@@ -79,11 +87,26 @@ class Tools:
         return {"tasks": [_row(task) for task in tasks]}
 
     async def create_task(
-        self, title: Title, description: Description = None, mission_id: MissionId = None
+        self,
+        title: Title,
+        description: Description = None,
+        depends_on: DependsOn = None,
+        assigned_agent: AssignedAgent = None,
+        mission_id: MissionId = None,
     ) -> dict[str, Any]:
-        """Add a task to the mission; it starts as pending. A mission has at most 200. Keep the id for update_task."""
+        """Add a task to the mission; it starts as pending. Keep the id for update_task, or for later tasks' depends_on.
+
+        depends_on and assigned_agent are for the LEAD of a crew, which has up to 5,000 tasks; others have up to 200.
+        """
         with told():
-            return _row(await self._client.create_task(self._mission(mission_id), title, description))
+            made = await self._client.create_task(
+                self._mission(mission_id),
+                title,
+                description,
+                depends_on=depends_on or (),
+                assigned_agent=assigned_agent,
+            )
+        return _row(made)
 
     async def update_task(
         self,

@@ -252,10 +252,22 @@ class Client:
         return (await self._wire.exchange("GET", f"{_MISSIONS}/{segment(mission_id)}/tasks")).into(list[Task])
 
     async def create_task(
-        self, mission_id: Id, title: str, description: str | None = None, *, idempotency_key: str | None = None
+        self,
+        mission_id: Id,
+        title: str,
+        description: str | None = None,
+        *,
+        depends_on: Sequence[str] = (),
+        assigned_agent: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Task:
-        """Add a pending task; ConflictError when the mission has too many."""
-        body = {"title": title, "description": description}
+        """Add a pending task; ConflictError when the mission has too many.
+
+        The LEAD of a crew says what it depends on, by ids or titles of tasks, and which agent's it is, by the slug.
+        """
+        body: dict[str, Any] = {"title": title, "description": description}
+        body |= {"depends_on": list(depends_on)} if depends_on else {}
+        body |= {"assigned_agent": assigned_agent} if assigned_agent else {}
         return await self._act(mission_id, "tasks", Task, body, key=idempotency_key)
 
     async def update_task(

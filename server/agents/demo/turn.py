@@ -22,6 +22,7 @@ from acp import (
 from acp.interfaces import Client
 from acp.schema import Cost, McpServerStdio, PermissionOption, ToolCallUpdate, ToolKind, UsageUpdate
 
+from server.agents.demo.crew import brief_of, steps_of
 from server.agents.demo.mcp import call_tool
 from server.agents.demo.script import parse
 from server.agents.demo.shell import OUTPUT_BYTES, run_command
@@ -88,7 +89,8 @@ class DemoTurn:
 
     async def run(self, message: str) -> None:
         """Do the message's steps in order. RequestError when the script says `fail`."""
-        steps = parse(message)
+        brief = brief_of(message)
+        steps = parse(message) if brief is None else steps_of(brief)
         for step in steps:
             if step.verb == "slow":
                 self._outlet.delay_seconds = max(self._outlet.delay_seconds, _SLOW_SECONDS)
@@ -222,6 +224,13 @@ class DemoTurn:
             await self._outlet.send(update_plan(entries))
             await asyncio.sleep(self._outlet.delay_seconds)
 
+    async def _propose(self, lines: str) -> None:
+        """A plan of which nothing is done yet."""
+        await self._outlet.send(update_plan([plan_entry(line) for line in lines.splitlines()]))
+
+    async def _look(self, _: str) -> None:
+        await self._ordinary()
+
     async def _tool(self, rest: str) -> None:
         name, _, arguments = rest.partition(" ")
         call = await self._open(f"Call {name}", "other", {"tool": name, "arguments": arguments})
@@ -273,6 +282,9 @@ _STEPS: dict[str, Callable[[DemoTurn, str], Awaitable[None]]] = {
     "plan": DemoTurn._plan,
     "recall": DemoTurn._recall,
     "tool": DemoTurn._tool,
+    # of briefs alone: no message can ask for them
+    "propose": DemoTurn._propose,
+    "look": DemoTurn._look,
 }
 
 

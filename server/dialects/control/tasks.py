@@ -2,19 +2,22 @@
 
 from collections.abc import Callable
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.body import identity, read
-from server.core import core, principal
+from server.core import Core, core, principal
 from server.dialects.control.answers import raw, reply
 from server.dialects.control.executing import execute
 from server.dialects.control.reading import facts_of
 from server.keys import key_of
 from server.missions.control.tasks import task_of
 from server.missions.tasks import TASK_LIFECYCLE, Progress, Task
+from storage import agents
+from storage.missions import MissionRow
 from streams.errors import BadRequest, Unprocessable
 from streams.event import timestamp
 
@@ -35,6 +38,10 @@ class ReportProgress(msgspec.Struct):
 class CreateTask(msgspec.Struct):
     title: Line
     description: Description | None = None
+    depends_on: Annotated[list[Line], msgspec.Meta(max_length=200)] = []
+    """Of a mission that a crew works: the ids or titles of tasks that must be completed before."""
+    assigned_agent: Line | None = None
+    """Of such a mission: the slug of an agent of the crew."""
 
 
 class UpdateTask(msgspec.Struct):
@@ -56,22 +63,42 @@ async def report_progress(request: web.Request) -> web.Response:
 async def list_tasks(request: web.Request) -> web.Response:
     """GET /api/control/missions/:id/tasks: oldest first."""
     services = core(request)
-    row = await services.missions.get(principal(request).workspace_id, identity(request))
+    row = await services.missions.whole(principal(request).workspace_id, identity(request))
     return reply([task_body(task) for task in facts_of(services, row).tasks])
 
 
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/control/missions/:id/tasks: a pending one; 409 when there are too many."""
+    services, who = core(request), principal(request)
     body, task_id = await read(request, CreateTask), str(uuids.uuid7())
+    row = await services.missions.get(who.workspace_id, identity(request))
+    facts = services.kinds[row.kind].facts
     return await _do(
         request,
         "create_task",
         body,
-        lambda state: task_body(task_of(state, task_id)),
+        lambda state: task_body(next(task for task in facts(state).tasks if task.id == task_id)),
         task_id=task_id,
         title=_title(body.title),
         description=(body.description or "").strip(),
+        depends_on=tuple(body.depends_on),
+        agent_id=await _agent_named(services, row, body.assigned_agent),
+        run_id=None if who.mission_id is None else who.user_id,
     )
+
+
+async def _agent_named(services: Core, row: MissionRow, slug: str | None) -> UUID | None:
+    """The agent of the mission's crew; BadRequest, naming those that there are, for any other."""
+    if not slug:
+        return None
+    crew = (
+        [] if row.crew_id is None else await agents.listed(services.database, row.workspace_id, row.crew_id, limit=500)
+    )
+    found = next((agent.id for agent in crew if agent.slug == slug.removeprefix("@")), None)
+    if found is None:
+        known = ", ".join(agent.slug for agent in crew) or "nobody"
+        raise BadRequest(f"assigned_agent is not in the mission's crew; it has: {known}")
+    return found
 
 
 async def update_task(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 
@@ -32,6 +33,10 @@ class CreateTask(Command, frozen=True, kw_only=True):
     task_id: str
     title: str
     description: str = ""
+    depends_on: tuple[str, ...] = ()
+    agent_id: UUID | None = None
+    run_id: UUID | None = None
+    """The run of the agent that asks; None for people."""
     by: str | None = None
 
 
@@ -62,6 +67,8 @@ def _report(state: "Mission", command: ReportProgress) -> Decision:
 
 
 def _create(state: "Mission", command: CreateTask) -> Decision:
+    if command.depends_on or command.agent_id is not None:
+        raise Conflict("the tasks of a control mission have no dependencies, and no agents of their own")
     if len(state.tasks) >= MAX_TASKS:
         raise Conflict(f"a mission has at most {MAX_TASKS} tasks; change one of them, or make a child mission")
     _check_room(state, len(command.title) + len(command.description))

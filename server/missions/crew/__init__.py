@@ -11,7 +11,7 @@ from server.missions.crew.commands import Cancel
 from server.missions.crew.decide import DECIDE
 from server.missions.crew.evolve import EVOLVE, created
 from server.missions.crew.graph import NO_GRAPH, graph_of
-from server.missions.crew.state import KIND, LIFECYCLE, TASK_LIFECYCLE, Mission, Review, Run, Task
+from server.missions.crew.state import API, KIND, LIFECYCLE, TASK_LIFECYCLE, Mission, Review, Run, Task
 from server.missions.kinds import Facts
 from server.missions.tasks import Progress
 from server.missions.tasks import Task as ShownTask
@@ -45,10 +45,14 @@ class CrewRules:
     """The pure pair of this kind, as the writer uses it, and how its state is stored in parts: tasks."""
 
     kind = KIND
-    api = "/api/v1"
+    api = API
     state_type = Mission
     part_type = Task
-    commands: ClassVar[Mapping[str, type[Command]]] = {"cancel": Cancel}
+    commands: ClassVar[Mapping[str, type[Command]]] = {
+        "cancel": Cancel,
+        "create_task": steps.PlanTask,
+        "end_run": steps.EndRun,
+    }
     state_events = frozenset({"mission_created", *EVOLVE})
 
     def decide(self, state: Mission | None, command: Command) -> Decision:
@@ -63,7 +67,7 @@ class CrewRules:
         return msgspec.structs.replace(state, updated_at=event.at, **EVOLVE[event.type](state, event))
 
     def row(self, state: Mission) -> Row:
-        """The projection of a state. Its runs are the crew engine's own: `run_id` stays empty."""
+        """The projection of a state. `run_id` is the LEAD's run; those of tasks stand in their rows."""
         return Row(
             status=state.status,
             phase=LIFECYCLE.phases[state.status],
@@ -72,6 +76,7 @@ class CrewRules:
             updated_at=state.updated_at,
             crew_id=state.crew_id,
             parent_id=state.parent_id,
+            run_id=state.run.id if state.run else None,
         )
 
     def split(self, state: Mission) -> tuple[Mission, Mapping[UUID, Task]]:
@@ -100,6 +105,8 @@ class CrewRules:
     def facts(self, state: Mission) -> Facts:
         """What any dialect may show of a state; of a list's, which has no tasks, how many are done."""
         return Facts(
+            run_id=state.run.id if state.run else None,
+            run_sequence=state.run.sequence if state.run else None,
             tasks=tuple(_shown(task) for task in state.tasks.values()),
             progress=Progress(state.total, state.stats["COMPLETED"]) if state.total else None,
         )

@@ -19,6 +19,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     order: int = 0
     depends_on: tuple[UUID, ...] = ()
     max_iterations: int | None = None
+    approval_required: bool = False
     status: str | None = None
     """None: as its dependencies say. A fork keeps what the parent's task had."""
 

@@ -52,7 +52,7 @@ def task_updated(task: Task, fields: Mapping[str, Any], *, by: str | None) -> Dr
     return Draft(type="task_updated", metadata=metadata, actor=by)
 
 
-def task_created(task: NewTask, status: str, cause: str, *, by: str | None, approval_required: bool = False) -> Draft:
+def task_created(task: NewTask, status: str, cause: str, *, by: str | None) -> Draft:
     """task_created; fields that have their usual value are left out."""
     metadata: dict[str, Any] = {"task_id": str(task.id), "status": status, "cause": cause}
     optional = {
@@ -61,7 +61,7 @@ def task_created(task: NewTask, status: str, cause: str, *, by: str | None, appr
         "order": task.order or None,
         "depends_on": task.depends_on or None,
         "max_iterations": task.max_iterations,
-        "approval_required": approval_required or None,
+        "approval_required": task.approval_required or None,
     }
     metadata |= {name: msgspec.to_builtins(value) for name, value in optional.items() if value is not None}
     return Draft(type="task_created", content=task.title, metadata=metadata, actor=by)

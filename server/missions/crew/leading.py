@@ -7,12 +7,14 @@ from uuid import UUID
 import msgspec
 
 from server.missions.crew import limits
-from server.missions.crew.commands import NewTask
+from server.missions.crew.commands import CreateTask, NewTask, Reference
 from server.missions.crew.drafts import mission_moved, run_ended, run_started, task_created, tasks_reset
 from server.missions.crew.graph import downstream, missing_of
-from server.missions.crew.state import Mission, Run, Task
-from server.missions.crew.steps import LOST, BeginPlanning, BeginReview, EndPlanning, EndReview
+from server.missions.crew.state import API, KIND, Mission, Run, Task
+from server.missions.crew.steps import LOST, BeginPlanning, BeginReview, EndPlanning, EndReview, PlanTask
+from server.missions.crew.tasks import create_task
 from storage.rules import Command, Decision
+from streams.errors import Conflict
 from streams.event import Draft
 
 
@@ -39,6 +41,25 @@ def _end_planning(state: Mission, command: EndPlanning) -> Decision:
             (ended, mission_moved(state, "REVIEW", "engine", why="the LEAD ended its planning without a task"))
         )
     return Decision((ended, *added))
+
+
+def _plan_task(state: Mission, command: PlanTask) -> Decision:
+    if state.run is None or state.run.id != command.run_id:
+        raise Conflict(f"tasks of a {KIND} mission are made by its LEAD while it plans, and by people through {API}")
+    known = {task.title.casefold(): task.id for task in state.tasks.values()}
+    known |= {str(task_id): task_id for task_id in state.tasks}
+    named = [Reference(given, known.get(given.strip().casefold())) for given in command.depends_on]
+    task = CreateTask(
+        id=UUID(command.task_id),
+        title=command.title,
+        description=command.description or None,
+        agent_id=command.agent_id,
+        order=state.total,
+        depends_on=tuple(named),
+        cause="plan",
+        by=command.by,
+    )
+    return create_task(state, task)
 
 
 def _begin_review(state: Mission, command: BeginReview) -> Decision:
@@ -121,4 +142,5 @@ DECIDE: dict[type[Command], Any] = {
     EndPlanning: _end_planning,
     BeginReview: _begin_review,
     EndReview: _end_review,
+    PlanTask: _plan_task,
 }

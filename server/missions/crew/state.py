@@ -11,6 +11,7 @@ from server.missions.crew.graph import NO_GRAPH, Graph
 from server.missions.lifecycle import Lifecycle
 
 KIND = "crew"
+API = "/api/v1"
 
 LIFECYCLE = Lifecycle(
     initial="PLANNING",

@@ -97,6 +97,36 @@ class Requeue(Command, frozen=True, kw_only=True):
     session_id: str | None = None
 
 
+class EndRun(Command, frozen=True, kw_only=True):
+    """A run, of whatever purpose, whose process is dead: what it had said is kept, and its work is begun again."""
+
+    run_id: UUID
+    reason: str
+    text: str = ""
+    """What its agent was saying."""
+    summary: str = ""
+    """Why it ended, for people."""
+    use: Use = Use()
+    next_run_id: UUID | None = None
+    """As other kinds are told; the crew engine begins runs itself."""
+
+
+class PlanTask(Command, frozen=True, kw_only=True):
+    """The LEAD adds a task while it plans or reviews. It names dependencies by their ids or their titles.
+
+    Conflict for anybody else: people have the crew API.
+    """
+
+    task_id: str
+    title: str
+    description: str = ""
+    depends_on: tuple[str, ...] = ()
+    agent_id: UUID | None = None
+    run_id: UUID | None = None
+    """The run of the agent that asks; None for people."""
+    by: str | None = None
+
+
 class FailTask(Command, frozen=True, kw_only=True):
     """A task cannot be given to any agent, or its run could not begin (then with `run_id`): FAILED, without a retry."""
 

@@ -42,7 +42,8 @@ def check_takes_tasks(status: str) -> None:
         raise BadRequest("Tasks can only be added to PLANNING or IN_PROGRESS missions")
 
 
-def _create(state: Mission, command: CreateTask) -> Decision:
+def create_task(state: Mission, command: CreateTask) -> Decision:
+    """Add a task; the refusals of the crew API, in its order."""
     check_takes_tasks(state.status)
     if not command.title:
         raise BadRequest("title is required")
@@ -57,13 +58,13 @@ def _create(state: Mission, command: CreateTask) -> Decision:
         order=command.order,
         depends_on=depends_on,
         max_iterations=command.max_iterations,
+        approval_required=command.approval_required,
     )
     fields = msgspec.structs.asdict(task)
     limits.check_fields(fields)
     limits.check_room(state, limits.new_task_size(task), tasks=1)
     status = "BLOCKED" if missing_of(depends_on, state.tasks) else "PENDING"
-    needs = command.approval_required
-    return Decision((task_created(task, status, command.cause, by=command.by, approval_required=needs),))
+    return Decision((task_created(task, status, command.cause, by=command.by),))
 
 
 def _update(state: Mission, command: UpdateTask) -> Decision:
@@ -117,4 +118,4 @@ def _found(state: Mission, named: Reference, otherwise: str) -> UUID:
     return named.id
 
 
-DECIDE: dict[type[Command], Any] = {CreateTask: _create, UpdateTask: _update}
+DECIDE: dict[type[Command], Any] = {CreateTask: create_task, UpdateTask: _update}

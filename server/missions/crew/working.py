@@ -7,8 +7,8 @@ from uuid import UUID
 from server.agents.budgets import Use
 from server.missions.crew import gate, limits
 from server.missions.crew.drafts import NOTHING, run_ended, run_started, task_moved, unblocked
-from server.missions.crew.state import Mission, Task, in_order
-from server.missions.crew.steps import AnnounceWaiting, Claim, EndTask, FailTask, Requeue
+from server.missions.crew.state import Mission, Purpose, Task, in_order
+from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, Requeue
 from storage.rules import Command, Decision
 from streams.event import Draft
 
@@ -138,6 +138,29 @@ def _requeue(state: Mission, command: Requeue) -> Decision:
     return Decision((_end_of(task, command), moved))
 
 
+def _end_lost(state: Mission, command: EndRun) -> Decision:
+    run = state.run if state.run is not None and state.run.id == command.run_id else None
+    task = next((task for task in state.tasks.values() if task.run_id == command.run_id), None)
+    if run is None and task is None:
+        return Decision()
+    purpose: Purpose = run.purpose if run else "task"
+    agent_id = run.agent_id if run else task.agent_id if task else None
+    task_id = None if task is None else task.id
+    drafts = [_last_words(command, task_id)] if command.text else []
+    drafts.append(run_ended(command.run_id, purpose, agent_id, command.reason, task_id=task_id, use=command.use))
+    if task is not None:
+        fields = {**_used(task, command.use), **_BEGUN_AGAIN}
+        drafts.append(task_moved(task, _waiting(state, task), "requeue", fields=fields, why=command.summary))
+    return Decision(tuple(drafts))
+
+
+def _last_words(command: EndRun, task_id: UUID | None) -> Draft:
+    metadata: dict[str, Any] = {"success": False, "run_id": str(command.run_id)}
+    if task_id is not None:
+        metadata["task_id"] = str(task_id)
+    return Draft(type="assistant_message", content=command.text, metadata=metadata)
+
+
 def _fail(state: Mission, command: FailTask) -> Decision:
     task = state.tasks.get(command.task_id)
     if task is None or task.run_id != command.run_id:
@@ -176,6 +199,7 @@ DECIDE: dict[type[Command], Any] = {
     Claim: _claim,
     EndTask: _end,
     Requeue: _requeue,
+    EndRun: _end_lost,
     FailTask: _fail,
     AnnounceWaiting: _announce,
 }

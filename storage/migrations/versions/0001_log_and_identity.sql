@@ -124,6 +124,8 @@ CREATE TABLE runs (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
     mission_id uuid NOT NULL,
+    agent_id uuid,
+    task_id uuid,
     owner text NOT NULL,
     lease_until timestamptz NOT NULL,
     backend text NOT NULL,

@@ -92,7 +92,7 @@ async def agent_of(shared: Serving, mission: str) -> dict[str, str]:
     """The headers of the agent that works on the owner's mission."""
     row = await shared.core.missions.get(shared.workspace_id, UUID(mission))
     assert row.run_id is not None
-    await until(lambda: shared.core.authenticator._runs.going_on(row.workspace_id, row.id), bool)
+    await until(lambda: shared.core.authenticator._runs.going_on(row.workspace_id, row.id, row.run_id), bool)
     return {"Authorization": f"Bearer {shared.core.authenticator.run_token(row.workspace_id, row.id, row.run_id)}"}
 
 

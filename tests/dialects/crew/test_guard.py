@@ -340,7 +340,7 @@ async def test_an_agent_reaches_its_own_mission_on_the_routes_of_agents_alone(
     mission, run = uuids.uuid7(), uuids.uuid7()
     authenticator = probe.shared.core.authenticator
 
-    async def going_on(workspace_id: UUID, mission_id: UUID) -> tuple[UUID, str]:
+    async def going_on(workspace_id: UUID, mission_id: UUID, run_id: UUID) -> tuple[UUID, str]:
         return run, "demo"
 
     monkeypatch.setattr(authenticator._runs, "going_on", going_on)

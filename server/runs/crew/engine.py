@@ -1,0 +1,253 @@
+"""The engine of crew missions: hears what commits, and takes the next steps of the missions that it works."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+import uuid_utils.compat as uuids
+
+from server.missions.crew import KIND, LIFECYCLE, Mission
+from server.runs.crew.breaker import Breaker
+from server.runs.crew.rosters import Rosters
+from server.runs.crew.scheduling import begins, next_steps
+from server.runs.crew.turn import CrewTurn
+from server.runs.crew.work import CrewWork
+from server.runs.keeper import RunKeeper
+from storage.rules import Command
+from storage.runs import Runs
+from storage.writer import Writers
+from streams.errors import MissionstreamError, NotFound, Unavailable
+from streams.event import Event
+from streams.hub import Hub
+
+_ENGAGING = frozenset({"start", "resume"})
+_RETRY_SECONDS = 1.0
+_Key = tuple[UUID, UUID]
+"""A workspace and a mission of it."""
+log = structlog.get_logger()
+
+
+class Engaged:
+    """A mission that the engine works: at most one coroutine looks after it at a time."""
+
+    def __init__(self) -> None:
+        self.is_dirty = False
+        self.is_resumed = False
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def wake(self, at: datetime | None, stir: Callable[[], None]) -> None:
+        """Look again at this time, in place of the one before."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = None
+        if at is not None:
+            seconds = max(0.0, (at - datetime.now(UTC)).total_seconds())
+            self.timer = asyncio.get_running_loop().call_later(seconds, stir)
+
+
+class CrewEngine:
+    """Works engaged missions. Every step is a command that the rules decide anew, so that a step twice does nothing twice.
+
+    Nothing is kept here that a restart would lose but the breaker's counts: what is to be done follows from the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        writers: Writers,
+        hub: Hub,
+        keeper: RunKeeper,
+        rosters: Rosters,
+    ) -> None:
+        self._runs = runs
+        self._writers = writers
+        self._hub = hub
+        self._keeper = keeper
+        self._rosters = rosters
+        self._breaker = Breaker()
+        self._work = CrewWork(writers, rosters, self._breaker)
+        self._engaged: dict[_Key, Engaged] = {}
+        self._starved: dict[_Key, None] = {}
+        self._is_closing = False
+        keeper.works[KIND] = self._work
+        keeper.on_free = self._feed
+        self._on_event: Mapping[str, Callable[[Event], None]] = {
+            "mission_status_changed": self._moved,
+            "run_started": self._begun,
+            "run_ended": self._ended,
+            "task_created": self._changed,
+            "task_updated": self._changed,
+            "task_status_changed": self._changed,
+            "tasks_reset": self._changed,
+        }
+
+    async def start(self) -> None:
+        """Take up every engaged mission that an earlier process left."""
+        for idle in await self._runs.engaged(KIND):
+            self._engage((idle.workspace_id, idle.mission_id))
+
+    async def close(self) -> None:
+        """Take no further step. The turns that run are the keeper's to end."""
+        self._is_closing = True
+        tasks = [engaged.task for engaged in self._engaged.values() if engaged.task is not None]
+        for engaged in self._engaged.values():
+            engaged.wake(None, _nothing)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # what commits tell
+
+    def notice(self, events: Sequence[Event]) -> None:
+        """Hear of committed events. Never raises."""
+        for event in events:
+            try:
+                if event.crew_id is not None:
+                    react = self._on_event.get(event.type)
+                    if react is not None:
+                        react(event)
+                elif event.stream_id == event.workspace_id:
+                    self._workspace_changed(event)
+            except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
+                log.exception("crew.notice_failed", type=event.type)
+
+    def _workspace_changed(self, event: Event) -> None:
+        if not event.type.startswith(("crew.", "agent.")):
+            return
+        self._rosters.forget(event.workspace_id)
+        if event.type == "agent.updated":
+            self._breaker.cleared(UUID(event.data()["id"]))
+        for key in [key for key in self._engaged if key[0] == event.workspace_id]:
+            self._stir(key)
+
+    def _moved(self, event: Event) -> None:
+        key, data = (event.workspace_id, event.stream_id), event.data()
+        status = data["status"]
+        if status != "IN_PROGRESS":
+            for turn in self._turns(event.stream_id):
+                if turn.task_id is not None:
+                    turn.cancel.set()
+        if status in LIFECYCLE.terminal or status == LIFECYCLE.initial:
+            self._drop(key)
+        elif data["cause"] in _ENGAGING:
+            self._engage(key, is_resumed=data["cause"] == "resume")
+        else:
+            self._stir(key)
+
+    def _begun(self, event: Event) -> None:
+        agent_id = event.data()["agent_id"]
+        taken = {turn.seat for turn in self._turns(event.stream_id)}
+        seats = (agent_id if number == 1 else f"{agent_id}.{number}" for number in range(1, len(taken) + 2))
+        seat = next(seat for seat in seats if seat not in taken)
+        self._keeper.begin(CrewTurn(event, seat, self._writers, self._hub))
+
+    def _ended(self, event: Event) -> None:
+        """A run that somebody else ended is called off; one that ended itself is over anyway."""
+        self._keeper.call_off(UUID(event.data()["run_id"]))
+        self._changed(event)
+
+    def _changed(self, event: Event) -> None:
+        self._stir((event.workspace_id, event.stream_id))
+
+    def _turns(self, mission_id: UUID) -> list[CrewTurn]:
+        turns = self._keeper.turns.values()
+        return [turn for turn in turns if isinstance(turn, CrewTurn) and turn.mission_id == mission_id]
+
+    # looking after missions
+
+    def _engage(self, key: _Key, *, is_resumed: bool = False) -> None:
+        self._engaged.setdefault(key, Engaged()).is_resumed |= is_resumed
+        self._stir(key)
+
+    def _drop(self, key: _Key) -> None:
+        self._starved.pop(key, None)
+        engaged = self._engaged.pop(key, None)
+        if engaged is not None:
+            engaged.wake(None, _nothing)
+
+    def _feed(self) -> None:
+        """A slot may be free: those that wait for one look again, the longest waiting first."""
+        starved, self._starved = self._starved, {}
+        for key in starved:
+            self._stir(key)
+
+    def _stir(self, key: _Key) -> None:
+        engaged = self._engaged.get(key)
+        if engaged is None or self._is_closing:
+            return
+        engaged.is_dirty = True
+        if engaged.task is None or engaged.task.done():
+            engaged.task = asyncio.create_task(self._look_after(key, engaged), name=f"crew mission {key[1]}")
+
+    async def _look_after(self, key: _Key, engaged: Engaged) -> None:
+        while engaged.is_dirty and self._engaged.get(key) is engaged:
+            engaged.is_dirty = False
+            try:
+                await self._step(key, engaged)
+            except NotFound:  # deleted
+                self._drop(key)
+            except Unavailable as error:
+                log.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
+                engaged.is_dirty = True
+                await asyncio.sleep(_RETRY_SECONDS)
+            except MissionstreamError as error:
+                log.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
+            except Exception:
+                log.exception("crew.step_failed", mission_id=str(key[1]))
+
+    async def _step(self, key: _Key, engaged: Engaged) -> None:
+        """Take steps until there is none to take, or none that leads to anything."""
+        is_moving = True
+        while is_moving:
+            state = await self._work.state(*key)
+            if engaged.is_resumed:
+                engaged.is_resumed = False
+                self._forgive(state)
+            roster = await self._rosters.of(key[0], state.crew_id)
+            todo = next_steps(
+                state,
+                roster,
+                now=datetime.now(UTC),
+                slots=self._keeper.free,
+                new_id=uuids.uuid7,
+                tripped=self._breaker.tripped,
+            )
+            engaged.wake(todo.wake_at, lambda: self._stir(key))
+            if todo.is_starved:
+                self._starved[key] = None
+            is_moving = await self._take(key, todo.commands)
+
+    def _forgive(self, state: Mission) -> None:
+        """Somebody wants the mission tried again: so are its agents."""
+        for task in state.tasks.values():
+            if task.agent_id is not None:
+                self._breaker.cleared(task.agent_id)
+
+    async def _take(self, key: _Key, commands: Sequence[Command]) -> bool:
+        """Execute steps, all at once; whether any led to something."""
+        with ExitStack() as slots:
+            ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
+            outcomes = await asyncio.gather(*(self._work.execute(*key, command) for command in ready))
+        if len(ready) < len(commands):
+            self._starved[key] = None
+        if any(map(begins, ready)):
+            self._feed_others(key)
+        return any(outcome.events for outcome in outcomes)
+
+    def _feed_others(self, key: _Key) -> None:
+        """While a run begins its slot counts twice: others may have been turned away for no reason."""
+        is_starved = key in self._starved
+        self._starved.pop(key, None)
+        if self._keeper.has_slot:
+            self._feed()
+        if is_starved:
+            self._starved[key] = None
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

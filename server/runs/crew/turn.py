@@ -1,0 +1,38 @@
+"""One running turn of a crew's agent: who works, on what, and the words that count in the end."""
+
+from collections.abc import Sequence
+
+from msgspec.json import Decoder
+
+from server.missions.crew import KIND
+from server.missions.crew.events import RunStarted
+from server.runs.turn import Turn
+from storage.writer import Writers
+from streams.event import Draft, Event
+from streams.hub import Hub
+
+_run_started = Decoder(RunStarted)
+
+
+class CrewTurn(Turn):
+    """A turn of a crew's agent, begun by a run_started. `said` is the agent's last message, `plan` its steps to be done."""
+
+    def __init__(self, started: Event, seat: str, writers: Writers, hub: Hub) -> None:
+        super().__init__(started.workspace_id, started.stream_id, KIND, started, writers, hub)
+        run = _run_started.decode(started.metadata)
+        self.purpose = run.purpose
+        self.crew_agent_id = self.agent_id = run.agent_id
+        self.task_id = run.task_id
+        self.seat = seat
+        self.said = ""
+        self.plan: list[str] = []
+        marks = {"run_id": run.run_id, "task_id": run.task_id, "agent_id": run.agent_id}
+        self.marks = {name: str(value) for name, value in marks.items() if value is not None}
+
+    async def record(self, drafts: Sequence[Draft]) -> None:
+        for draft in drafts:
+            if draft.type == "assistant_message":
+                self.said = draft.content
+            elif draft.metadata.get("kind") == "plan":
+                self.plan = [step["content"] for step in draft.metadata["entries"] if step["status"] != "completed"]
+        await super().record(drafts)

@@ -1,0 +1,60 @@
+"""The LEAD's verdict on the finished work: read from its answer. Pure."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+from uuid import UUID
+
+from server.missions.crew.state import Task, Verdict
+from server.runs.crew.blocks import last_block
+
+NAME = "VERDICT"
+_KEYS = ("verdict", "rework", "new", "notes")
+
+HOW = f"""\
+End your answer with your verdict, exactly in this form:
+---{NAME}---
+verdict: accept or rework
+rework: the title of a finished task that must be done again; one such line for each
+new: a further task, in the notation below; one such line for each
+notes: why, in a few sentences
+---END {NAME}---"""
+"""What the LEAD is told about it."""
+
+
+class Found(NamedTuple):
+    """A verdict. `rework` are titles or ids of tasks, `new` lines of a plan, both as they were written."""
+
+    verdict: Verdict
+    notes: str
+    rework: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+
+
+def read(answer: str) -> Found:
+    """The verdict of an answer; `none`, with the answer as its notes, when there is no valid one."""
+    block = last_block(answer, NAME, _KEYS)
+    fields = block.fields if block is not None else {}
+    word = " ".join(fields.get("verdict", ())).lower().strip(" .*_`")
+    if block is None or word not in ("accept", "rework"):
+        return Found("none", answer.strip())
+    notes = "\n".join(fields.get("notes", ())).strip() or block.rest
+    if word == "accept":
+        return Found("accept", notes)
+    return Found("rework", notes, _lines(fields.get("rework", ())), _lines(fields.get("new", ())))
+
+
+def meant(names: Iterable[str], tasks: Iterable[Task]) -> tuple[UUID, ...]:
+    """The tasks that these names mean, by id or by title; what means none is left out."""
+    known: dict[str, UUID] = {}
+    for task in tasks:
+        known.setdefault(_key(task.title), task.id)
+        known[str(task.id)] = task.id
+    return tuple(dict.fromkeys(known[key] for name in names if (key := _key(name)) in known))
+
+
+def _lines(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(line for value in values for part in value.splitlines() if (line := part.strip(" \t-*`")))
+
+
+def _key(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,205 @@
+"""The Work of crew missions: what their agents are told, and what their answers lead to."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Protocol
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+
+from server.agents.budgets import MICROS_PER_CENT, Use
+from server.agents.sandbox import Kind
+from server.agents.turn import TurnOutcome
+from server.missions.crew import KIND, Mission
+from server.missions.crew.steps import EndPlanning, EndReview, EndTask, FailTask, Requeue, Settle
+from server.missions.kinds import Facts
+from server.runs.crew import briefs, handoff, plans, verdict
+from server.runs.crew.breaker import Breaker
+from server.runs.crew.roster import Roster, Worker
+from server.runs.crew.scheduling import NOT_IN_CREW
+from server.runs.crew.turn import CrewTurn
+from server.runs.turn import Turn
+from storage.missions import MissionRow
+from storage.rules import Command, Outcome
+from storage.writer import Writers
+from streams.errors import NotFound
+from streams.event import Draft
+
+_BEGIN_AGAIN = "shutdown"
+"""A run's reason to end that says nothing of its work."""
+
+
+class RosterSource(Protocol):
+    """Where rosters come from."""
+
+    async def of(self, workspace_id: UUID, crew_id: UUID) -> Roster: ...
+
+
+class CrewWork:
+    """One kind's part in its turns (see Work), and how the engine's steps are executed."""
+
+    def __init__(self, writers: Writers, rosters: RosterSource, breaker: Breaker) -> None:
+        self._writers = writers
+        self._rosters = rosters
+        self._breaker = breaker
+        self._ends: dict[str, Callable[[CrewTurn, TurnOutcome, str, dict[str, Any]], Awaitable[Command]]] = {
+            "plan": self._planned,
+            "review": self._reviewed,
+            "task": self._done,
+        }
+
+    async def state(self, workspace_id: UUID, mission_id: UUID) -> Mission:
+        """The mission as it is now, with its tasks; settled, if it was time to."""
+        outcome = await self.execute(workspace_id, mission_id, Settle())
+        state: Mission = outcome.state
+        return state
+
+    async def execute(self, workspace_id: UUID, mission_id: UUID, step: Command) -> Outcome:
+        """One step."""
+        return await self._writers.execute(workspace_id, mission_id, KIND, step, is_patient=True)
+
+    async def facts(self, turn: Turn, mission: MissionRow) -> Facts | None:
+        assert isinstance(turn, CrewTurn)
+        state = await self.state(turn.workspace_id, turn.mission_id)
+        roster = await self._rosters.of(turn.workspace_id, state.crew_id)
+        if not _is_going_on(state, turn):
+            return None
+        worker = roster.agents.get(turn.crew_agent_id)
+        if worker is None or worker.backend is None:
+            await self._give_up(turn, worker.manual if worker else NOT_IN_CREW)
+            return None
+        turn.actor = f"agent:{worker.slug}"
+        turn.seconds = worker.timeout_seconds
+        turn.prompt = _brief(state, roster, worker, turn)
+        return Facts(
+            backend=worker.backend,
+            space_id=roster.space_id,
+            model_override=worker.model,
+            permission_policy=worker.policy,
+        )
+
+    async def spend(self, turn: Turn, use: Use) -> None:
+        """A crew mission has no budget."""
+
+    async def sandboxed(self, turn: Turn, facts: Facts, sandbox: Kind) -> None:
+        """It stands in the run's row."""
+
+    async def end(self, turn: Turn, outcome: TurnOutcome, reason: str, use: Use, next_run_id: UUID | None) -> bool:
+        assert isinstance(turn, CrewTurn)
+        words = _words(turn, outcome, use)
+        ended = {"run_id": turn.run_id, "use": use, "usage": outcome.usage, "session_id": turn.session.id}
+        with suppress(NotFound):
+            if words:
+                await turn.record(words)
+            state: Mission = (await self._execute_end(turn, outcome, reason, ended)).state
+            return state.run is None and not any(task.run_id for task in state.tasks.values())
+        return True
+
+    async def _execute_end(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Outcome:
+        step = await self._ends[turn.purpose](turn, outcome, reason, ended)
+        return await self.execute(turn.workspace_id, turn.mission_id, step)
+
+    async def _give_up(self, turn: CrewTurn, why: str) -> None:
+        """The agent of the run is not there any more."""
+        step: Command
+        if turn.task_id is not None:
+            step = FailTask(task_id=turn.task_id, run_id=turn.run_id, error=why)
+        elif turn.purpose == "plan":
+            step = EndPlanning(run_id=turn.run_id, reason="failed", error=why)
+        else:
+            step = EndReview(run_id=turn.run_id, reason="failed", notes=why)
+        await self.execute(turn.workspace_id, turn.mission_id, step)
+
+    # what an end means
+
+    async def _done(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
+        assert turn.task_id is not None
+        if _is_called_off(outcome, reason, turn):
+            why = "the server was shut down" if reason == _BEGIN_AGAIN else "the run was called off"
+            return Requeue(task_id=turn.task_id, reason=why, **ended)
+        if not outcome.success:
+            self._breaker.failed(turn.crew_agent_id)
+            error = outcome.error or f"the agent ended its turn with {reason}"
+            return EndTask(task_id=turn.task_id, outcome="failed", reason=reason, error=error, by=turn.actor, **ended)
+        self._breaker.cleared(turn.crew_agent_id)
+        state = await self.state(turn.workspace_id, turn.mission_id)
+        roster = await self._rosters.of(turn.workspace_id, state.crew_id)
+        result = handoff.read(outcome.text or turn.said)
+        return EndTask(
+            task_id=turn.task_id,
+            outcome="completed",
+            reason=reason,
+            result=result.text,
+            handoff=result.handoff,
+            output_path=result.artifacts,
+            gate=roster.gate,
+            by=turn.actor,
+            **ended,
+        )
+
+    async def _planned(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
+        if _is_called_off(outcome, reason, turn):
+            return EndPlanning(reason=_BEGIN_AGAIN, **ended)
+        if not outcome.success:
+            return EndPlanning(reason=reason, error=outcome.error or reason, by=turn.actor, **ended)
+        state = await self.state(turn.workspace_id, turn.mission_id)
+        roster = await self._rosters.of(turn.workspace_id, state.crew_id)
+        made = state.total > 0
+        tasks = () if made else plans.tasks_of(turn.plan, roster.slugs, (), uuids.uuid7, is_chained=True)
+        return EndPlanning(reason=reason, tasks=tasks, by=turn.actor, **ended)
+
+    async def _reviewed(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
+        if _is_called_off(outcome, reason, turn):
+            return EndReview(reason=_BEGIN_AGAIN, **ended)
+        if not outcome.success:
+            return EndReview(reason=reason, notes=outcome.error or reason, by=turn.actor, **ended)
+        state = await self.state(turn.workspace_id, turn.mission_id)
+        roster = await self._rosters.of(turn.workspace_id, state.crew_id)
+        found = verdict.read(outcome.text or turn.said)
+        tasks = state.tasks.values()
+        return EndReview(
+            reason=reason,
+            verdict=found.verdict,
+            notes=found.notes,
+            reset=verdict.meant(found.rework, tasks),
+            tasks=plans.tasks_of(found.new, roster.slugs, tasks, uuids.uuid7),
+            auto_accept=roster.auto_accept_review,
+            by=turn.actor,
+            **ended,
+        )
+
+
+def _is_called_off(outcome: TurnOutcome, reason: str, turn: CrewTurn) -> bool:
+    """Whether the server ended the run, and not the agent."""
+    return reason == _BEGIN_AGAIN or (turn.cancel.is_set() and not outcome.success)
+
+
+def _is_going_on(state: Mission, turn: CrewTurn) -> bool:
+    if turn.task_id is None:
+        return state.run is not None and state.run.id == turn.run_id
+    task = state.tasks.get(turn.task_id)
+    return task is not None and task.run_id == turn.run_id
+
+
+def _brief(state: Mission, roster: Roster, worker: Worker, turn: CrewTurn) -> str:
+    if turn.task_id is not None:
+        return briefs.task(state, roster, worker, state.tasks[turn.task_id])
+    return (briefs.planning if turn.purpose == "plan" else briefs.review)(state, roster, worker)
+
+
+def _words(turn: CrewTurn, outcome: TurnOutcome, use: Use) -> list[Draft]:
+    """What the agent said last, and what went wrong. Recorded once, however often it is tried."""
+    drafts = []
+    if outcome.error is not None and not turn.cancel.is_set():
+        drafts.append(Draft(type="error", content=outcome.error, dedupe_key=f"{turn.run_id}-error"))
+    if outcome.text:
+        metadata = {
+            "success": outcome.success,
+            "cost_cents": round(use.cost_micros / MICROS_PER_CENT),
+            "model": outcome.model,
+        }
+        key = f"{turn.run_id}-final"
+        drafts.append(
+            Draft(type="assistant_message", content=outcome.text, metadata=metadata, event_id=key, dedupe_key=key)
+        )
+    return drafts

@@ -1,0 +1,57 @@
+"""An ACP agent in plain Python that starts at once: the demo agent's part in a crew, without its space and its tools."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from server.agents.demo.crew import brief_of, steps_of
+
+
+def send(**message: Any) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def update(kind: str, **fields: Any) -> None:
+    send(method="session/update", params={"sessionId": "s", "update": {"sessionUpdate": kind, **fields}})
+
+
+def requests() -> Iterator[dict[str, Any]]:
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def serve() -> None:
+    for request in requests():
+        method, number = request.get("method"), request.get("id")
+        if method == "initialize":
+            send(id=number, result={"protocolVersion": 1, "agentCapabilities": {}})
+        elif method == "session/new":
+            send(id=number, result={"sessionId": "s"})
+        elif method == "session/prompt":
+            error = turn("\n".join(block["text"] for block in request["params"]["prompt"]))
+            if error is None:
+                send(id=number, result={"stopReason": "end_turn"})
+            else:
+                send(id=number, error={"code": -32603, "message": error})
+
+
+def turn(message: str) -> str | None:
+    brief = brief_of(message)
+    assert brief is not None, message
+    for step in steps_of(brief):
+        if step.verb == "fail":
+            return step.rest
+        if step.verb == "sleep":
+            time.sleep(float(step.rest))
+        elif step.verb == "say":
+            update("agent_message_chunk", content={"type": "text", "text": step.rest})
+        elif step.verb == "propose":
+            lines = step.rest.splitlines()
+            update("plan", entries=[{"content": line, "priority": "medium", "status": "pending"} for line in lines])
+    return None
+
+
+serve()
