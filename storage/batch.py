@@ -58,7 +58,7 @@ class Batch:
         self._unnumbered: list[_Recorded | _Decided | Outcome | Exception] = []
         self._at = datetime.now(UTC)
         self._heads: dict[UUID, Head] = {}
-        self._foreseen: dict[UUID, int] | None = None
+        self._is_foreseen = False
         self._states: dict[UUID, Versioned] = {}
         self._rows: dict[UUID, SavedRow] = {}
         self._known: dict[tuple[UUID, str], _Known] = {}
@@ -81,7 +81,7 @@ class Batch:
             for part in self.parts
         ):
             return False
-        known = heads.of(self.streams)
+        known = heads.take(self.streams)
         if known is None:
             return False
         states: dict[UUID, Versioned] = {}
@@ -92,7 +92,7 @@ class Batch:
                     return False
                 states[part.stream_id] = state
         self._heads, self._states = known, states
-        self._foreseen = {stream: head.head for stream, head in known.items()}
+        self._is_foreseen = True
         return True
 
     def decide(self) -> None:
@@ -132,7 +132,8 @@ class Batch:
 
     def committed(self, heads: HeadCache) -> None:
         """Tell the caches what is now true."""
-        heads.put(self._heads)
+        if not self._is_foreseen:
+            heads.put(self._heads)
         for stream_id, state in self._states.items():
             self._cache.put(self.workspace_id, stream_id, state)
 
@@ -323,15 +324,16 @@ class Batch:
             workspace_id,
             self._at,
             {stream: self._heads[stream] for stream in moved},
-            None if self._foreseen is None else [self._foreseen[stream] for stream in moved],
             self.events,
             self._dedupe_keys,
             self._rows,
+            is_compared=self._is_foreseen,
         )
 
     def number(self, base: int) -> None:
         """Fill `results`, with the positions after `base`."""
-        self.events = [msgspec.structs.replace(e, position=base + i) for i, e in enumerate(self.events, 1)]
+        for position, event in enumerate(self.events, base + 1):
+            msgspec.structs.force_setattr(event, "position", position)  # nobody has seen it yet
         self.results = [self._numbered(result) for result in self._unnumbered]
 
     def _numbered(self, result: _Recorded | _Decided | Outcome | Exception) -> Result | Exception:

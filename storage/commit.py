@@ -29,7 +29,16 @@ class Committer:
 
         Raises asyncpg's errors only when nothing was stored, and nothing of what was sent can be stored any more.
         """
-        return await (self._send(batch) if batch.foresee(self.heads) else self._transact(batch))
+        if not batch.foresee(self.heads):
+            return await self._transact(batch)
+        try:
+            is_stored = await self._send(batch)
+        except BaseException:
+            self.heads.forget(batch.streams)
+            raise
+        if not is_stored:
+            self.heads.forget(batch.streams)
+        return is_stored
 
     async def _send(self, batch: Batch) -> bool:
         """Store a foreseen batch by one statement.
@@ -39,7 +48,6 @@ class Committer:
         """
         batch.decide()
         if batch.is_doubtful:
-            self.heads.forget(batch.streams)
             return False
         if not batch.has_writes:
             batch.number(0)
@@ -53,7 +61,6 @@ class Committer:
                     await batch.save(connection)
                 return True
             except asyncpg.SerializationError:
-                self.heads.forget(batch.streams)
                 return is_cut and await self._look_up(batch)
             except FAILURES as error:
                 if batch.results:

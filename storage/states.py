@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -48,30 +48,36 @@ class Head(msgspec.Struct):
     crew_id: UUID | None = None
     team_id: UUID | None = None
     is_new: bool = False
-
-    def copy(self) -> "Head":
-        return msgspec.structs.replace(self, counts=dict(self.counts))
+    stored: int = 0
+    """The head as it was known when the batch took it."""
 
 
 class HeadCache:
-    """The heads of one workspace's recently moved streams, as this process last knew them."""
+    """The heads of one workspace's recently moved streams, as this process last knew them.
+
+    Whoever takes heads moves them on, and must forget them unless that is stored. The oldest go first, used or not: to
+    read one again costs one transaction.
+    """
 
     def __init__(self, size: int = 500) -> None:
         self._size = size
-        self._heads: OrderedDict[UUID, Head] = OrderedDict()
+        self._heads: dict[UUID, Head] = {}
 
-    def of(self, streams: Iterable[UUID]) -> dict[UUID, Head] | None:
-        """Copies of the heads; None unless all are known."""
+    def take(self, streams: Iterable[UUID]) -> dict[UUID, Head] | None:
+        """The heads; None unless all are known."""
         known = {stream: self._heads.get(stream) for stream in streams}
-        return None if None in known.values() else {stream: head.copy() for stream, head in known.items() if head}
+        for head in known.values():
+            if head is None:
+                return None
+            head.stored = head.head
+        return cast(dict[UUID, Head], known)
 
     def put(self, heads: Mapping[UUID, Head]) -> None:
         for stream, head in heads.items():
             head.is_new = False
             self._heads[stream] = head
-            self._heads.move_to_end(stream)
         while len(self._heads) > self._size:
-            self._heads.popitem(last=False)
+            del self._heads[next(iter(self._heads))]
 
     def forget(self, streams: Iterable[UUID]) -> None:
         for stream in streams:

@@ -210,7 +210,7 @@ class Writers:
         five seconds; never when `is_patient`). A cancelled caller cancels only its own waiting.
         """
         part = Execute(stream_id=mission_id, kind=kind, command=command, answer=answer, key=key)
-        size = 1_024 + len(repr(command))
+        size = 1_024 + _size(command)
         result = await self._submit(workspace_id, part, events=4, size=size, is_patient=is_patient)
         assert isinstance(result, Outcome)
         return result
@@ -272,6 +272,13 @@ class Writers:
         """Take nothing more, then wait for what was taken, up to five seconds."""
         self._closed = True
         await asyncio.gather(*(writer.drain(CLOSE_SECONDS) for writer in self._writers.values()))
+
+
+def _size(command: Command) -> int:
+    try:
+        return len(ascii_json(command))
+    except UnicodeEncodeError:  # lone surrogates, which its drafts will not have any more
+        return len(repr(command))
 
 
 def _checked(drafts: Sequence[Draft], state_events: frozenset[str]) -> tuple[list[Draft], int]:

@@ -39,8 +39,12 @@ SELECT $1, n.scope, n.key, n.fingerprint, n.answer::json, $2
  ORDER BY n.scope, n.key;
 
 -- name: append
--- Appends the batch's events; see the function. Gives the position before the first one.
-SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
+-- Appends the batch's events; see the function. Gives the position before the first one. Lists of numbers come as
+-- text, with commas.
+SELECT append_events($1, $2, $3, string_to_array($4, ',')::bigint[],
+                     string_to_array($5, ',')::bigint[], string_to_array($6, ',')::bigint[], $7, $8,
+                     string_to_array($9, ',')::int[], string_to_array($10, ',')::bigint[],
+                     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
 
 -- name: append_decided
 -- Appends as `append` does ($1 to $20) and writes the projections of the missions that were decided ($21 on: a column
@@ -73,7 +77,10 @@ WITH saved AS (
         agent_id = excluded.agent_id, run_id = excluded.run_id, token_count = excluded.token_count,
         estimated_cost = excluded.estimated_cost, completed_at = excluded.completed_at, state = excluded.state
 )
-SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
+SELECT append_events($1, $2, $3, string_to_array($4, ',')::bigint[],
+                     string_to_array($5, ',')::bigint[], string_to_array($6, ',')::bigint[], $7, $8,
+                     string_to_array($9, ',')::int[], string_to_array($10, ',')::bigint[],
+                     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS base;
 
 -- name: settled
 -- Waits until no transaction that has appended to a workspace ($1) is under way: each holds this row until its end.

@@ -1,9 +1,18 @@
-"""The heads that a writer remembers: never shared with a batch that may fail, bounded, forgotten when wrong."""
+"""The heads that a writer remembers: bounded, and forgotten when they may be wrong."""
 
+from typing import Any, cast
 from uuid import UUID
 
-from storage.states import Head, HeadCache
+import pytest
 
+from storage.batch import Batch
+from storage.commit import Committer
+from storage.parts import Record
+from storage.pool import Database
+from storage.states import Head, HeadCache, StateCache
+from streams.event import Draft
+
+WORKSPACE = UUID(int=9)
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
 
 
@@ -14,39 +23,43 @@ def _head(number: int) -> Head:
 def test_heads_are_given_only_when_all_are_known() -> None:
     cache = HeadCache()
     cache.put({ONE: _head(1)})
-    assert cache.of([ONE, TWO]) is None
+    assert cache.take([ONE, TWO]) is None
     cache.put({TWO: _head(2)})
-    known = cache.of([ONE, TWO])
+    known = cache.take([ONE, TWO])
     assert known is not None
     assert [known[stream].head for stream in (ONE, TWO)] == [1, 2]
     assert not known[ONE].is_new, "what is remembered is stored"
-    assert cache.of([]) == {}
+    assert cache.take([]) == {}
 
 
-def test_a_batch_that_fails_has_changed_nothing() -> None:
-    cache = HeadCache()
-    cache.put({ONE: _head(1)})
-    for _ in range(2):
-        known = cache.of([ONE])
-        assert known is not None
-        assert (known[ONE].head, known[ONE].counts) == (1, {"x_a": 1})
-        known[ONE].head = 9
-        known[ONE].counts["x_a"] = 9
+class Away:
+    """A database that cannot be reached."""
+
+    def writing(self) -> Any:
+        raise ConnectionRefusedError
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+async def test_what_a_failed_batch_has_moved_on_is_forgotten() -> None:
+    committer = Committer(WORKSPACE, cast(Database, Away()))
+    committer.heads.put({ONE: _head(1)})
+    batch = Batch(WORKSPACE, [Record(ONE, [Draft(type="x_a")])], {}, StateCache())
+    with pytest.raises(ConnectionRefusedError):
+        await committer.store(batch)
+    assert [event.sequence for event in batch.events] == [2], "the head was known"
+    assert committer.heads.take([ONE]) is None
+
+
+def test_the_oldest_goes_first() -> None:
     cache = HeadCache(size=2)
-    cache.put({ONE: _head(1)})
-    cache.put({TWO: _head(2)})
-    cache.put({ONE: _head(1)})
-    cache.put({THREE: _head(3)})
-    assert cache.of([TWO]) is None
-    assert cache.of([ONE, THREE]) is not None
+    for stream in (ONE, TWO, THREE):
+        cache.put({stream: _head(1)})
+    assert cache.take([ONE]) is None
+    assert cache.take([TWO, THREE]) is not None
 
 
 def test_what_is_forgotten_is_unknown() -> None:
     cache = HeadCache()
     cache.put({ONE: _head(1), TWO: _head(2)})
     cache.forget([ONE, THREE])
-    assert cache.of([ONE]) is None
-    assert cache.of([TWO]) is not None
+    assert cache.take([ONE]) is None
+    assert cache.take([TWO]) is not None
