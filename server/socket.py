@@ -71,7 +71,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         return response
     bound_kernel_buffer(transport)
     connection = Connection(cast(asyncio.WriteTransport, transport), "ws", is_chunked=False)
-    session = Session(services, response, connection, request.app[CHANNELS])
+    session = Session(request, response, connection)
     try:
         await session.run()
     finally:
@@ -82,24 +82,24 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
 class Session:
     """One socket: its principal and its subscriptions. Reading frames and reading the log go on side by side."""
 
-    __slots__ = ("_channels", "_connection", "_response", "_services", "_who")
+    __slots__ = ("_connection", "_request", "_response", "_who")
 
-    def __init__(
-        self, services: Core, response: web.WebSocketResponse, connection: Connection, channels: Channels
-    ) -> None:
-        self._channels = channels
-        self._services = services
+    def __init__(self, request: web.Request, response: web.WebSocketResponse, connection: Connection) -> None:
+        self._request = request
         self._response = response
         self._connection = connection
         self._who: Principal | None = None
         connection.farewell_frame = _closing
-        connection.on_rights_change = self._recheck
+
+    @property
+    def _services(self) -> Core:
+        return core(self._request)
 
     async def run(self) -> None:
         """Serve until either side closes."""
         if not await self._authenticate():
             return
-        self._services.hub.connections[self._connection] = None
+        self._services.hub.connections[self._connection] = self
         serving = asyncio.create_task(self._connection.serve(), name="socket reader")
         receiving = asyncio.create_task(self._receive(), name="socket frames")
         try:
@@ -212,12 +212,12 @@ class Session:
         """The channel of a name, if this principal may see it."""
         prefix, _, text = name.partition(":")
         assert self._who is not None
-        resolve = self._channels.get(prefix)
+        resolve = self._request.app[CHANNELS].get(prefix)
         if resolve is None:
             raise NotFound
         return await resolve(self._services, self._who, text)
 
-    async def _recheck(self, workspace_id: UUID) -> None:
+    async def recheck(self, workspace_id: UUID) -> None:
         """Rights in a workspace have changed: drop the channels there that may be seen no more. May raise Unavailable."""
         for name, subscriber in list(self._connection.subscribers.items()):
             if subscriber.feed.channel.workspace_id == workspace_id:

@@ -1,9 +1,8 @@
 """One client's connection, its subscribers, and the coroutine that reads the log for those that are behind."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import structlog
 
@@ -47,7 +46,7 @@ class Connection:
 
     __slots__ = (
         "_sleep", "_taken", "_taken_at", "_written", "budget_bytes", "close_code", "farewell_frame", "is_chunked",
-        "is_closed", "kind", "on_rights_change", "owner", "subscribers", "transport",
+        "is_closed", "kind", "owner", "subscribers", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -59,8 +58,6 @@ class Connection:
         self.subscribers: dict[Any, Subscriber] = {}
         self.owner: Any = None
         """Whose connection it is; only the server's layers read it."""
-        self.on_rights_change: Callable[[UUID], Awaitable[None]] | None = None
-        """Hears that rights in a workspace that it follows have changed."""
         self.is_closed = False
         self.close_code = 1000
         self.farewell_frame: Callable[[dict[str, Any]], bytes] | None = None

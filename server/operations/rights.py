@@ -9,7 +9,7 @@ from server.auth.principal import Principal
 from server.errors import CLOSE_CODE
 from streams.errors import Unavailable
 from streams.event import Event
-from streams.hub import Hub
+from streams.hub import Guarded, Hub
 from streams.subscriber import Connection
 
 _REVOKED = CLOSE_CODE["auth"]
@@ -41,7 +41,7 @@ class Rights:
         """Send away those whose rights or tokens have ended; a look that the database refuses is repeated."""
         now = datetime.now(UTC)
         unknown: set[UUID] = set()
-        for connection in list(self._hub.connections):
+        for connection, guarded in list(self._hub.connections.items()):
             who = connection.owner
             if not isinstance(who, Principal):
                 continue
@@ -49,22 +49,21 @@ class Rights:
                 connection.farewell(_REVOKED, "token expired", 0)
             elif who.workspace_id in self._due and not await self._check(connection, who):
                 unknown.add(who.workspace_id)
-            unknown |= await self._unchecked(connection)
+            elif guarded is not None:
+                unknown |= await self._unchecked(connection, guarded)
         self._due = {
             workspace_id: looks if workspace_id in unknown else looks - 1
             for workspace_id, looks in self._due.items()
             if looks > 1 or workspace_id in unknown
         }
 
-    async def _unchecked(self, connection: Connection) -> set[UUID]:
-        """Let a connection look at its channels in workspaces where something has changed; give those it could not."""
-        if connection.on_rights_change is None:
-            return set()
+    async def _unchecked(self, connection: Connection, guarded: Guarded) -> set[UUID]:
+        """Let it look at its channels in workspaces where something has changed; give the workspaces that it could not."""
         followed = {subscriber.feed.channel.workspace_id for subscriber in connection.subscribers.values()}
         unknown: set[UUID] = set()
         for workspace_id in followed & self._due.keys():
             try:
-                await connection.on_rights_change(workspace_id)
+                await guarded.recheck(workspace_id)
             except Unavailable:
                 unknown.add(workspace_id)
         return unknown
