@@ -82,7 +82,9 @@ class Stream:
         if not statuses:
             return self.execute(UpdateTask(id=a_task(number), **fields))
         return [
-            event for status in statuses for event in self.execute(UpdateTask(id=a_task(number), status=status, **fields))
+            event
+            for status in statuses
+            for event in self.execute(UpdateTask(id=a_task(number), status=status, **fields))
         ]
 
     def start(self) -> list[Event]:
