@@ -31,6 +31,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     permission_policy: Policy | None = None
     budget: Budget = Budget()
     spent: Spent = Spent()
+    spent_below: Spent = Spent()
+    """The sum over all missions below; it counts against the budget too."""
+    warned: tuple[Limit, ...] = ()
     reached: tuple[Limit, ...] = ()
     """The limits of the budget that are used up."""
     queue: tuple[tuple[str, str, str | None], ...] = ()

@@ -130,6 +130,7 @@ class Mission(msgspec.Struct, kw_only=True, omit_defaults=True):
     parent_mission_id: str | None = None
     permission_policy: str | None = None
     usage: dict[str, Any]
+    usage_below: dict[str, Any] | None = None
     budget: dict[str, Any] | None = None
     sandbox: str | None = None
     kind: str
@@ -171,6 +172,7 @@ def mission(
         parent_mission_id=str(parent_id) if parent_id else None,
         permission_policy=facts.permission_policy,
         usage=usage_body(facts.spent),
+        usage_below=usage_body(facts.spent_below) if facts.spent_below.turns else None,
         budget=limits | {"reached": facts.reached} if (limits := facts.budget.limits()) else None,
         sandbox=facts.sandbox,
         kind=kind,

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from server.missions.control import sandboxing, tasks
+from server.missions.control import below, sandboxing, tasks
 from server.missions.control.commands import (
     Cancel,
     Configure,
@@ -69,6 +69,7 @@ class ControlRules:
         "interrupt": Interrupt,
         "delete": Delete,
         **tasks.COMMANDS,
+        **below.COMMANDS,
         **sandboxing.COMMANDS,
     }
     state_events = frozenset({"mission_created", *EVOLVE})
@@ -112,6 +113,8 @@ class ControlRules:
             permission_policy=state.permission_policy,
             budget=state.budget,
             spent=state.spent,
+            spent_below=state.spent_below,
+            warned=state.warned,
             reached=state.reached,
             queue=tuple((message.id, message.content, message.agent) for message in state.queue),
             run_id=state.run.id if state.run else None,

@@ -40,6 +40,8 @@ class Run(msgspec.Struct, frozen=True):
     agent: str | None = None
     is_cancelling: bool = False
     is_over_budget: bool = False
+    budget_of: UUID | None = None
+    """The mission above whose budget it is that is used up; None: the mission's own."""
 
 
 class Mission(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,11 +70,18 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget = Budget()
     spent: Spent = Spent()
     """The sum of the turns that have ended."""
+    spent_below: Spent = Spent()
+    """The same sum of all missions below this one."""
     warned: tuple[Limit, ...] = ()
     reached: tuple[Limit, ...] = ()
     """Limits of the budget that are used up: nothing runs or waits until they are raised."""
     tasks: tuple[Task, ...] = ()
     progress: Progress | None = None
+
+    @property
+    def spent_in_all(self) -> Spent:
+        """What counts against the budget."""
+        return self.spent.joined(self.spent_below)
 
     @property
     def is_resumable(self) -> bool:
