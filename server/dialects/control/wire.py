@@ -212,7 +212,9 @@ class Running(msgspec.Struct, kw_only=True):
     """What the turn's agent has around it: bubblewrap or none; null while no agent runs."""
 
 
-def running(row: MissionRow, state: str, activity: str | None, parts: Subtasks, sandbox: str | None) -> Running:
+def running(
+    row: MissionRow, repeats: int, state: str, activity: str | None, parts: Subtasks, sandbox: str | None
+) -> Running:
     """RunningMissionInfo; silence over 120 s is a warning, over 300 s severe."""
     silence = max(0, int((datetime.now(UTC) - (row.at or row.updated_at)).total_seconds()))
     health: dict[str, Any] = {"status": "healthy"}
@@ -227,7 +229,7 @@ def running(row: MissionRow, state: str, activity: str | None, parts: Subtasks, 
         mission_id=str(row.id),
         state=state,
         queue_len=row.queued,
-        history_len=sum(row.counts.get(name, 0) for name in ("user_message", "assistant_message")),
+        history_len=sum(row.counts.get(name, 0) for name in ("user_message", "assistant_message")) - repeats,
         seconds_since_activity=silence,
         health=health,
         current_activity=activity,

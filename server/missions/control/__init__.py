@@ -23,7 +23,7 @@ from server.missions.control.commands import (
 )
 from server.missions.control.decide import DECIDE
 from server.missions.control.evolve import EVOLVE, created
-from server.missions.control.state import KIND, LIFECYCLE, Mission
+from server.missions.control.state import KIND, LIFECYCLE, Mission, own_id
 from server.missions.kinds import Facts
 from storage.rules import Command, Decision, Row
 from streams.event import Event
@@ -46,6 +46,7 @@ __all__ = [
     "SetStatus",
     "Spend",
     "StartNext",
+    "own_id",
 ]
 
 
@@ -117,6 +118,7 @@ class ControlRules:
             warned=state.warned,
             reached=state.reached,
             queue=tuple((message.id, message.content, message.agent) for message in state.queue),
+            repeats=state.repeats,
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,
             run_agent=state.run.agent if state.run else None,

@@ -33,7 +33,7 @@ from server.missions.control.limits import (
     used_up,
     used_up_above,
 )
-from server.missions.control.state import KIND, LIFECYCLE, MAX_QUEUE, MAX_QUEUED_CHARACTERS, Mission, Queued
+from server.missions.control.state import KIND, LIFECYCLE, MAX_QUEUE, MAX_QUEUED_CHARACTERS, Mission, Queued, id_in
 from storage.rules import Command, Decision
 from streams.errors import Conflict, MoveRefused, NotFound, TooMany
 from streams.event import Draft
@@ -97,7 +97,7 @@ def _create(state: None, command: Create) -> Decision:
 def _send(state: Mission, command: Send) -> Decision:
     modes.check(state.backend, command.agent, state.permission_policy)
     refuse_if_spent(state, command.spent_above)
-    message = Queued(command.message_id, command.content, command.agent)
+    message = Queued(id_in(state, command.message_id, command.by), command.content, command.agent)
     if state.run is None and not state.queue and command.has_slot:
         return Decision(_start(state, message, command.run_id, command.by))
     if command.must_start:

@@ -40,7 +40,8 @@ def _said(state: Mission, event: Event) -> dict[str, Any]:
     if data["queued"]:
         return {"queue": (*state.queue, Queued(message_id, event.content, data.get("agent")))}
     run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent", state.agent))
-    return {"queue": tuple(m for m in state.queue if m.id != message_id), "run": run}
+    queue = tuple(message for message in state.queue if message.id != message_id)
+    return {"queue": queue, "run": run, "repeats": state.repeats + len(state.queue) - len(queue)}
 
 
 def _moved(state: Mission, event: Event) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The state of a control mission, and its lifecycle."""
 
 from datetime import datetime
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 
@@ -28,6 +28,20 @@ class Queued(msgspec.Struct, frozen=True):
     id: str
     content: str
     agent: str | None = None
+
+
+def id_in(state: "Mission", message_id: str, by: str | None) -> str:
+    """The id of a new message: as its sender chose it, unless another one that waits or is answered has it.
+
+    Clients take two messages of one id for one.
+    """
+    taken = {message.id for message in state.queue} | ({state.run.message_id} if state.run else set())
+    return own_id(message_id, by) if message_id in taken else message_id
+
+
+def own_id(message_id: str, by: str | None) -> str:
+    """Another id for it, always the same, that nobody else's message gets."""
+    return str(uuid5(NAMESPACE_OID, f"{message_id} {by}"))
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -60,6 +74,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: UUID | None = None
     created_by: str | None = None
     queue: tuple[Queued, ...] = ()
+    repeats: int = 0
+    """How many messages stand in the log a second time, as their turn began after they had waited."""
     run: Run | None = None
     interrupted_at: datetime | None = None
     terminal_reason: str | None = None
