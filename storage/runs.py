@@ -25,6 +25,16 @@ class OpenRun(NamedTuple):
     is_old: bool
 
 
+class Unfinished(NamedTuple):
+    """A run that is over for its mission, and not yet in its own row."""
+
+    workspace_id: UUID
+    mission_id: UUID
+    run_id: UUID
+    owner: str
+    is_expired: bool
+
+
 class Idle(NamedTuple):
     """A mission without a turn that wants attention."""
 
@@ -148,6 +158,12 @@ class Runs:
             OpenRun(**{name: row[name] for name in OpenRun._fields} | {"used": use})
             for row, use in zip(rows, used, strict=True)
         ]
+
+    async def unfinished(self) -> Sequence[Unfinished]:
+        """Runs of every workspace whose end was not noted after their missions had gone on."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.runs.unfinished)
+        return [Unfinished(**{name: row[name] for name in Unfinished._fields}) for row in rows]
 
     async def waiting(self, limit: int) -> Sequence[Idle]:
         """Missions with queued messages and no turn, the longest waiting first."""

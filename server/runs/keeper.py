@@ -1,4 +1,4 @@
-"""Keeps the runs of this process: starts turns as their events commit, cancels, recovers what a dead process left."""
+"""Keeps the runs of this process: starts turns as their events commit, cancels them, gives free slots to who waits."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,19 +11,19 @@ import msgspec
 import structlog
 import uuid_utils.compat as uuids
 
-from server.agents.budgets import MICROS_PER_CENT, Budget, Use
-from server.agents.survivors import sweep, sweep_left
+from server.agents.budgets import MICROS_PER_CENT, Budget, Spent
 from server.agents.turn import TurnOutcome
 from server.missions.kinds import Facts, MissionKind, command
 from server.runs.agents import MissionAgents
-from server.runs.closing import close_questions
 from server.runs.conversing import Conversing
-from server.runs.owner import is_dead, this_process
+from server.runs.families import Families
+from server.runs.owner import this_process
+from server.runs.recovery import Recovery
 from server.runs.turn import Turn, patiently
 from server.runs.work import Work
 from storage.missions import Missions
 from storage.rules import Outcome
-from storage.runs import OpenRun, Runs
+from storage.runs import Runs
 from storage.writer import Writers
 from streams.errors import MissionstreamError, NotFound
 from streams.event import Event
@@ -32,7 +32,6 @@ from streams.hub import Hub
 LEASE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
-_RESTARTED = "The server was restarted while the agent was working"
 log = structlog.get_logger()
 
 
@@ -59,6 +58,8 @@ class RunKeeper:
         self._kinds = kinds
         self._agents = agents
         self._owner = this_process()
+        self._families = Families(missions, kinds, self._execute)
+        self._recovery = Recovery(runs, missions, writers, kinds, self._families, self._execute)
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -68,6 +69,7 @@ class RunKeeper:
             "cancel_requested": self._cancelled,
             "tool_result": self._answered,
             "mission_settings_updated": self._configured,
+            "children_spent": self._counted,
             "mission_deleted": self._deleted,
             "assistant_message": lambda event: self._replace(event, "text_delta"),
             "thinking": lambda event: self._replace(event, "thinking"),
@@ -108,7 +110,7 @@ class RunKeeper:
 
     async def start(self) -> None:
         """Recover what an earlier process left, then keep going."""
-        await self._recover(is_boot=True)
+        await self._recovery.recover(self.turns, is_boot=True, may_start=lambda: self.has_slot)
         self._beat = asyncio.create_task(self._keep(), name="run keeper")
 
     async def close(self) -> None:
@@ -139,8 +141,9 @@ class RunKeeper:
             try:
                 for turn in list(self.turns.values()):
                     await self._renew(turn)
-                await self._recover(is_boot=False)
+                await self._recovery.recover(self.turns, is_boot=False, may_start=lambda: self.has_slot)
                 await self._fill()
+                await self._families.look(self.turns.values())
             except MissionstreamError as error:
                 log.info("runs.waiting", reason=error.message)
             except Exception:
@@ -207,6 +210,11 @@ class RunKeeper:
                 if "budget" in event.data():
                     turn.meter.allow(Budget(**event.data()["budget"]))
 
+    def _counted(self, event: Event) -> None:
+        for turn in self.turns.values():
+            if turn.mission_id == event.stream_id:
+                turn.meter.count_below(msgspec.convert(event.data(), Spent))
+
     def _deleted(self, event: Event) -> None:
         task = asyncio.create_task(self._agents.forget(UUID(event.data()["mission_id"])))
         self._forgetting.add(task)
@@ -224,6 +232,7 @@ class RunKeeper:
     async def _run(self, turn: Turn) -> None:
         try:
             mission = await patiently(lambda: self._missions.get(turn.workspace_id, turn.mission_id))
+            turn.has_parent = mission.parent_id is not None
             facts = await patiently(lambda: self.works[turn.kind].facts(turn, mission))
             if facts is not None and await self._claim(turn, facts):
                 await self._work(turn, facts)
@@ -260,7 +269,10 @@ class RunKeeper:
         turn.note_sandbox = partial(work.sandboxed, turn, facts)
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
-                async with turn.meter.watching(facts.budget, facts.spent, partial(work.spend, turn)):
+                if turn.has_parent:
+                    await self._families.look(self.turns.values())
+                spend = partial(work.spend, turn)
+                async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
                     outcome = await self._agents.run(turn, facts)
             except MissionstreamError as error:
                 outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
@@ -275,6 +287,8 @@ class RunKeeper:
         is_idle = await patiently(lambda: self.works[turn.kind].end(turn, outcome, reason, use, next_run_id))
         self.turns.pop(turn.run_id, None)
         turn.over(is_idle=is_idle)
+        if turn.has_parent:
+            await patiently(lambda: self._families.count(turn.workspace_id, turn.mission_id))
         with suppress(MissionstreamError):
             await self._runs.finish(
                 turn.workspace_id,
@@ -291,7 +305,7 @@ class RunKeeper:
         if turn.session.id is not None:
             await self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session)
 
-    async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, **fields: Any) -> Outcome:
+    async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, /, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)
         return await self._writers.execute(workspace_id, mission_id, kind, wish, is_patient=True)
 
@@ -303,49 +317,6 @@ class RunKeeper:
                     await self._execute(
                         idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
                     )
-
-    # recovery
-
-    async def _recover(self, *, is_boot: bool) -> None:
-        lost = [run for run in await self._runs.open() if run.run_id not in self.turns and self._is_lost(run)]
-        # an agent that outlived its server may have been idle, of no run at all
-        left = await sweep_left(is_dead) if is_boot or lost else 0
-        if lost or left:
-            killed = await sweep([str(run.run_id) for run in lost]) + left
-            log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
-        for run in lost:
-            use = msgspec.convert(run.used, Use)
-            with suppress(NotFound):
-                await self._close_questions(run)
-                await self._execute(
-                    run.workspace_id,
-                    run.mission_id,
-                    run.kind,
-                    "end_run",
-                    run_id=run.run_id,
-                    reason="crashed",
-                    text=run.partial or "",
-                    summary=_RESTARTED,
-                    use=use,
-                    next_run_id=uuids.uuid7() if self.has_slot else None,
-                )
-            cents = round(use.cost_micros / MICROS_PER_CENT)
-            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed", cost_cents=cents)
-        if is_boot:
-            for idle in await self._runs.stranded("control"):
-                with suppress(NotFound):
-                    await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
-
-    async def _close_questions(self, run: OpenRun) -> None:
-        mission = await self._missions.get(run.workspace_id, run.mission_id)
-        facts = self._kinds[run.kind].facts(mission.state)
-        after = facts.run_sequence or 0 if facts.run_id == run.run_id else 0
-        await close_questions(self._missions, self._writers, run.workspace_id, run.mission_id, run.run_id, after=after)
-
-    def _is_lost(self, run: OpenRun) -> bool:
-        if run.owner is None:
-            return run.is_old  # a process that lives claims its runs within milliseconds
-        return run.is_expired or (run.owner != self._owner and is_dead(run.owner))
 
 
 def _cut_off(turn: Turn) -> TurnOutcome:

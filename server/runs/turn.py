@@ -56,6 +56,7 @@ class Turn:
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False
+        self.has_parent = False
         self.sandbox: Kind | None = None
         self.note_sandbox: Callable[[Kind], Awaitable[None]] = _nothing
         self._writers = writers

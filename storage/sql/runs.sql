@@ -44,6 +44,12 @@ SELECT o.workspace_id, o.mission_id, m.kind, o.run_id, r.owner,
   JOIN missions AS m ON m.workspace_id = o.workspace_id AND m.id = o.mission_id AND m.deleted_at IS NULL
   LEFT JOIN runs AS r ON r.workspace_id = o.workspace_id AND r.id = o.run_id;
 
+-- name: unfinished
+-- Runs that have ended for their missions, though the process that ran them did not get to say so in its own row.
+SELECT r.workspace_id, r.mission_id, r.id AS run_id, r.owner, r.lease_until < now() AS is_expired
+  FROM runs AS r JOIN missions AS m ON m.workspace_id = r.workspace_id AND m.id = r.mission_id
+ WHERE r.ended_at IS NULL AND m.run_id IS DISTINCT FROM r.id;
+
 -- name: waiting
 -- Missions with queued messages and no turn, the longest waiting first; at most $1.
 SELECT workspace_id, id AS mission_id, kind FROM missions

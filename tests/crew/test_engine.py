@@ -1,10 +1,6 @@
 """The engine with real agents' processes: from a start to the end, with failures, approvals, rework and people's work."""
 
-import asyncio
-from uuid import UUID
-
-from server.missions.crew.commands import Cancel, Decide, Edit, Resume, Start, UpdateTask
-from tests.crew.conftest import NewWorld
+from server.missions.crew.commands import Decide, Edit
 from tests.crew.world import World, a_task, moves
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from server.agents.budgets import Use
+from server.agents.budgets import Spent, Use
 from server.missions import control
 from server.missions.control import (
     Cancel,
@@ -27,6 +27,7 @@ from server.missions.control import (
     Spend,
     StartNext,
 )
+from server.missions.control.below import CountBelow, SpendBelow, StopForParent
 from server.missions.control.sandboxing import NoteSandbox
 from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
 from server.missions.tasks import Progress
@@ -234,6 +235,14 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
     "note the sandbox": (
         NoteSandbox(run_id=a_run(1), sandbox="none"),
         always([]) | when(RUNNING, ["sandbox_changed"]),
+    ),
+    "count what is below": (CountBelow(spent=Spent(turns=1, input=5)), always(["children_spent"])),
+    "count nothing below": (CountBelow(spent=Spent()), always([])),
+    "spend below without a budget": (SpendBelow(spent=Spent(input=10**9)), always([])),
+    "stop for the budget above": (
+        StopForParent(above=UUID(int=77)),
+        always([])
+        | {"running": ["cancel_requested"], "running with a queue": ["messages_removed", "cancel_requested"]},
     ),
     "create a task": (CreateTask(task_id="t1", title="paint"), always(["task_created"])),
     "update a task that is not there": (UpdateTask(task_id="t1", title="paint"), always(NotFound)),
