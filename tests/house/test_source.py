@@ -137,6 +137,7 @@ _ANYWHERE = {
 }
 """Where words of the lifecycle tables may stand besides, and why."""
 _IN_PLACES = {
+    "server/crews/forms.py": ("LEAD_MODES", "how a lead leads, in crew's words"),
     "server/dialects/control/trees.py": ("_NODE_STATUS", "the wire's own words for nodes of the tree, by phase"),
     "server/dialects/crew/frames.py": ("_ASSIGNMENT", "the wire's own words for assignments"),
 }
