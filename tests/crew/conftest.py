@@ -16,10 +16,11 @@ NewWorld = Callable[..., AbstractAsyncContextManager[World]]
 @pytest.fixture
 def new_world(connect: dict[str, Any], data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> NewWorld:
     """Makes a server and its world; settings of the server by keyword."""
-    monkeypatch.setenv("MISSIONSTREAM_BACKEND_DEMO_COMMAND", QUICK_AGENT)
 
     @asynccontextmanager
-    async def make(**settings: Any) -> AsyncIterator[World]:
+    async def make(*, is_quick: bool = True, **settings: Any) -> AsyncIterator[World]:
+        if is_quick:
+            monkeypatch.setenv("MISSIONSTREAM_BACKEND_DEMO_COMMAND", QUICK_AGENT)
         async with serving_on(connect, data_dir, agent_sandbox="off", **settings) as serving:
             yield World(serving)
 

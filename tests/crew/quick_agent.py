@@ -41,6 +41,10 @@ def serve() -> None:
 def turn(message: str) -> str | None:
     brief = brief_of(message)
     assert brief is not None, message
+    if "echo brief" in brief.lines:
+        update("agent_message_chunk", content={"type": "text", "text": message})
+    if "verdict: sleep" in brief.lines and brief.purpose == "review":
+        time.sleep(60)
     for step in steps_of(brief):
         if step.verb == "fail":
             return step.rest

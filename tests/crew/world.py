@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 import uuid_utils.compat as uuids
+from aiohttp import ClientSession
 
 from server.missions.crew import KIND, Mission, Task
 from server.missions.crew.commands import Create, CreateTask, Reference, Start, UpdateTask
@@ -21,6 +22,7 @@ from storage.crews import CrewRow
 from storage.rules import Command, Outcome, Statement
 from streams.event import Draft, Event
 from tests.conftest import Serving
+from tests.system.node import marked_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK_AGENT = f"{sys.executable} -P {ROOT}/tests/crew/quick_agent.py"
@@ -76,6 +78,31 @@ class World:
         after = msgspec.structs.replace(before, **fields, updated_at=datetime.now(UTC))
         await self.change(agents.updated(after, before.updated_at), "agent.updated", id=before.id)
         self.agents[name] = after
+
+    async def adjust(self, **settings: Any) -> None:
+        """Change the crew."""
+        before = await crews.one(self.serving.core.database, self.workspace_id, self.crew_id)
+        after = msgspec.structs.replace(before, **settings, updated_at=datetime.now(UTC))
+        await self.change(crews.updated(after, before.updated_at), "crew.updated", id=self.crew_id)
+
+    def http(self) -> ClientSession:
+        """The owner's session."""
+        return ClientSession(self.serving.url, headers=self.serving.headers)
+
+    async def start(self, mission_id: UUID) -> Outcome:
+        return await self.execute(mission_id, Start())
+
+    def processes(self) -> list[int]:
+        """The living processes of this server's agents."""
+        homes = str(self.serving.core.settings.data_dir)
+        marked = marked_processes("MISSIONSTREAM_RUN_ID=")
+        return [process.pid for process in marked if process.environment.get("HOME", "").startswith(homes)]
+
+    async def until_working(self, count: int) -> None:
+        """Wait until so many agents have got their task, and are at it."""
+        async with asyncio.timeout(30):
+            while sum(bool(turn.session.id) for turn in self.serving.core.runs.turns.values()) < count:
+                await asyncio.sleep(0.02)
 
     async def execute(self, mission_id: UUID, command: Command) -> Outcome:
         return await self.serving.core.writers.execute(self.workspace_id, mission_id, KIND, command)

@@ -11,7 +11,7 @@ TIMED_OUT = "mission timed out"
 
 
 def _settle(state: Mission, command: Settle) -> Decision:
-    if not state.is_worked or state.run is not None or not state.total:
+    if not state.is_worked or state.is_reopened or state.run is not None or not state.total:
         return Decision()
     open_tasks = state.total - sum(state.stats[status] for status in TASK_LIFECYCLE.terminal)
     blocked, failed = state.stats["BLOCKED"], state.stats["FAILED"]

@@ -80,6 +80,7 @@ def _moved(state: Mission, event: Event) -> dict[str, Any]:
         "is_engaged": is_engaged,
         "completed_at": event.at if is_over else None,
         "engaged_at": state.engaged_at if is_engaged else None,
+        "is_reopened": (state.status, status, data.cause) == ("REVIEW", "IN_PROGRESS", "patch"),
     }
     if status == "IN_PROGRESS":
         changed["engaged_at"] = event.at if is_engaged else None
@@ -198,6 +199,7 @@ def _with(state: Mission, changed: Sequence[Task]) -> dict[str, Any]:
         micros = _summed(micros, _micros(task.estimated_cost), _micros(old.estimated_cost if old else None))
     ids: list[UUID] = [task.id for task in changed]
     return {
+        "is_reopened": False,
         "tasks": tasks,
         "stats": stats,
         "token_count": tokens,

@@ -196,6 +196,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the engine works on it, whenever its status lets it. Only start and resume engage, only restart disengages."""
     engaged_at: datetime | None = None
     """Since when the engine works on it: the clock of its time-out."""
+    is_reopened: bool = False
+    """A person sent it back from REVIEW, and no task has changed since: it is not over yet."""
     created_by: str | None = None
     completed_at: datetime | None = None
     parent_id: UUID | None = None

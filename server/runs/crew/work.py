@@ -115,8 +115,8 @@ class CrewWork:
     async def _done(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
         assert turn.task_id is not None
         if _is_called_off(outcome, reason, turn):
-            why = "the server was shut down" if reason == _BEGIN_AGAIN else "the run was called off"
-            return Requeue(task_id=turn.task_id, reason=why, **ended)
+            word = reason if reason == _BEGIN_AGAIN else "cancelled"
+            return Requeue(task_id=turn.task_id, reason=word, **ended)
         if not outcome.success:
             self._breaker.failed(turn.crew_agent_id)
             error = outcome.error or f"the agent ended its turn with {reason}"

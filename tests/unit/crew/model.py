@@ -39,6 +39,7 @@ class Model:
     is_engaged: bool = False
     parts: dict[int, Part] = field(default_factory=dict)
     reworks: int = 0
+    is_reopened: bool = False
 
     # looking
 
@@ -67,6 +68,7 @@ class Model:
     def edit(self, status: str) -> bool:
         if status not in MISSION.get(self.status, ()):
             return False
+        self.is_reopened = (self.status, status) == ("REVIEW", "IN_PROGRESS")
         self.status = status
         if status == "IN_PROGRESS":
             self.reworks = 0
@@ -99,6 +101,7 @@ class Model:
         part = Part(needs, limit=limit, must_ask=must_ask)
         part.status = "PENDING" if self.is_free(part) else "BLOCKED"
         self.parts[number] = part
+        self.is_reopened = False
         return True
 
     def patch(self, number: int, status: str) -> bool:
@@ -113,6 +116,8 @@ class Model:
         part = self.parts[number]
         if part.status not in ("PENDING", "BLOCKED") or number in needs:
             return False
+        if part.needs != needs:
+            self.is_reopened = False
         part.needs = needs
         self.turn(number, "PENDING" if self.is_free(part) else "BLOCKED")
         return True
@@ -178,7 +183,7 @@ class Model:
     def settle(self) -> None:
         statuses = [part.status for part in self.parts.values()]
         left = [status for status in statuses if status not in ENDED]
-        if not self.is_worked or not statuses or any(status != "BLOCKED" for status in left):
+        if not self.is_worked or self.is_reopened or not statuses or any(status != "BLOCKED" for status in left):
             return
         self.status = "FAILED" if left or "FAILED" in statuses else "REVIEW"
 
@@ -213,6 +218,7 @@ class Model:
 
     def turn(self, number: int, status: str) -> None:
         part = self.parts[number]
+        self.is_reopened = self.is_reopened and part.status == status
         part.status, part.run, part.is_by_hand = status, None, False
         if status == "COMPLETED":
             for other in self.parts.values():
@@ -220,6 +226,7 @@ class Model:
                     other.status = "PENDING"
 
     def set_back(self, numbers: set[int]) -> None:
+        self.is_reopened = False
         for number in numbers:
             self.turn(number, "BLOCKED")
             self.parts[number].iteration += 1
