@@ -95,7 +95,7 @@ def launch(
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Overhears the turn's wire."""
     recorder = Recorder()
-    monkeypatch.setattr("server.agents.turn.AgentTransport", recorder.transport)
+    monkeypatch.setattr("server.agents.session.AgentTransport", recorder.transport)
     return recorder
 
 
