@@ -184,7 +184,8 @@ PROFILES: Mapping[str, Profile] = {
             settings=("GOOGLE_GEMINI_BASE_URL",),
             files={".gemini/settings.json": _GEMINI_SETTINGS},
             # A load begins a recording named after the session and the minute: in the same minute it is the old one.
-            loading=Loading(is_once_a_minute=True, kept=".gemini/tmp/*/chats"),
+            # It answers before it has told all of the session again, in one go.
+            loading=Loading(is_once_a_minute=True, kept=".gemini/tmp/*/chats", quiet_seconds=0.5),
             modes=(
                 Mode("default", "Default"),
                 Mode("plan", "Plan"),

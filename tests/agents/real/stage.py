@@ -43,6 +43,15 @@ class Stage:
         told = (entry["message"] for entry in self.wire.entries if entry["from"] == "client")
         return [message for message in told if message.get("method") == method]
 
+    def answers(self, method: str) -> list[dict[str, Any]]:
+        """What the agents answered to requests by this method, in order. Each agent's requests are numbered anew."""
+        messages = [entry["message"] for entry in self.wire.entries]
+        return [
+            next(each for each in messages[place:] if each.get("id") == message["id"] and "method" not in each)
+            for place, message in enumerate(messages)
+            if message.get("method") == method
+        ]
+
 
 class Mission:
     """A mission on the stage."""
