@@ -133,6 +133,8 @@ PROFILES: Mapping[str, Profile] = {
                 # A refused key is otherwise retried for more than 40 seconds.
                 "CLAUDE_CODE_MAX_RETRIES": "1",
                 "ENABLE_TOOL_SEARCH": "false",
+                # Its first request to the model would go out before the session's MCP servers are there.
+                "MCP_CONNECTION_NONBLOCKING": "0",
             },
             endpoint={"ANTHROPIC_BASE_URL": "{base_url}"},
             model={"ANTHROPIC_MODEL": "{model}"},
