@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 
 from server.agents.process import Launch
 from server.agents.profiles import PROFILES, launch_for
+from server.agents.sandbox import Sandbox
 from tests.agents.model.script import Script
 from tests.agents.model.server import MODEL, Model, serving_model
 from tests.agents.real.stage import Stage
@@ -92,7 +93,9 @@ def launch(
     """A launch of the backend by its own profile, as a server would make it."""
 
     def make(model: Model | None) -> Launch:
-        return launch_for(backend, settings(model), run_id=run_id, space=space, home=tmp_path / "home")
+        env = settings(model)
+        sandbox = Sandbox(policy="prefer", path=env["PATH"])
+        return launch_for(backend, env, run_id=run_id, space=space, home=tmp_path / "home", sandbox=sandbox)
 
     return make
 
