@@ -90,6 +90,16 @@ def test_a_real_agents_call_of_our_tool_is_granted_once(backend: str) -> None:
     assert granted(SEEN[backend]) == "once"
 
 
+def test_no_call_of_our_tool_is_logged_as_a_command() -> None:
+    names = {}
+    for backend, seen in SEEN.items():
+        mapper = TurnMapper(lambda: "an-id")
+        drafts = [draft for update in seen.updates for draft in mapper.update(update)]
+        drafts += mapper.question({"toolCall": seen.asked, "options": OPTIONS}, "perm_1")[1]
+        names[backend] = next(draft.tool_name for draft in drafts if draft.type == "tool_call")
+    assert names == {"claudecode": CLAUDE, "codex": CLAUDE, "gemini": "Tool", "grok": "Tool", "opencode": "Tool"}
+
+
 def renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {key: renamed(item, old, new) for key, item in value.items()}

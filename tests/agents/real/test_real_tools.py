@@ -16,8 +16,11 @@ SIGNED = "eyJ"
 """How every token that we sign begins."""
 
 
+_OF_CLAUDE = "mcp__missionstream__create_task"
+
+
 class Spelling(NamedTuple):
-    """A backend's names for create_task: `offered` to its model, `shown` to us, as the title of the call.
+    """A backend's names for create_task: `offered` to its model, `shown` to us as the title of the call, `logged`.
 
     One that is not `asking` calls it without a permission. A `late` one takes messages before it has the tools: its
     model has them from the next request on.
@@ -26,13 +29,14 @@ class Spelling(NamedTuple):
     backend: str
     offered: tuple[str | None, str] | None
     shown: str
+    logged: str = "Tool"
     is_asking: bool = True
     is_late: bool = False
 
 
 SPELLINGS = (
-    Spelling("claudecode", (None, "mcp__missionstream__create_task"), "mcp__missionstream__create_task"),
-    Spelling("codex", ("mcp__missionstream", "create_task"), "mcp.missionstream.create_task", is_late=True),
+    Spelling("claudecode", (None, _OF_CLAUDE), _OF_CLAUDE, _OF_CLAUDE),
+    Spelling("codex", ("mcp__missionstream", "create_task"), "mcp.missionstream.create_task", _OF_CLAUDE, is_late=True),
     Spelling("gemini", (None, "mcp_missionstream_create_task"), "create_task (missionstream MCP Server)"),
     # Its model knows one tool for all, `use_tool`, and finds out their names.
     Spelling("grok", None, "missionstream__create_task", is_late=True),
@@ -77,7 +81,7 @@ async def test_a_real_agent_creates_a_task_by_our_tool_and_nobody_is_asked(
         offers = {(offer.namespace, offer.name) for asked in stage.model.asked for offer in asked.offers}
         assert spelling.offered in offers if spelling.offered else (None, "use_tool") in offers
         call = (await mission.called())[-1]
-        assert call["metadata"]["title"] == spelling.shown
+        assert (call["metadata"]["title"], call["tool_name"]) == (spelling.shown, spelling.logged)
         result = next(e for e in await mission.events("tool_result") if e["tool_call_id"] == call["tool_call_id"])
         assert (result["metadata"]["status"], TITLE in result["content"]) == ("completed", True)
         assert TITLE in stage.model.results()[-1]
