@@ -33,7 +33,8 @@ async def initialize(connection: Connection) -> dict[str, Any]:
 class Conversation:
     """One session of one agent process. Errors: RequestError as the agent sent it, ConnectionError when it ended.
 
-    `session_at` is when the session was begun or loaded here; `is_loading` is true while an earlier one is asked for.
+    `session_at` is when the session was begun or loaded here; `is_loading` is true while an earlier one is asked for,
+    `is_loaded` when it came.
     """
 
     def __init__(self, connection: Connection, launch: Launch, *, load_seconds: float) -> None:
@@ -41,6 +42,7 @@ class Conversation:
         self.session_at: datetime | None = None
         self.model: str | None = None
         self.is_loading = False
+        self.is_loaded = False
         self._connection = connection
         self._launch = launch
         self._load_seconds = load_seconds
@@ -105,6 +107,7 @@ class Conversation:
             self.is_loading = False
             return None
         self.is_loading = False
+        self.is_loaded = True
         self.session_id = past.session_id
         return as_object(answer)
 

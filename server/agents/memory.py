@@ -22,7 +22,7 @@ _TAIL = "End of the context. The message to answer follows."
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """The mission so far: its last session with this backend, and when that was begun or last loaded.
+    """The mission so far: its last session with this backend, when that was begun or last loaded, and what it has cost.
 
     `answer` is the last one that an agent gave: a session without it is not whole. `summary` goes before the prompt
     of an agent that does not remember; empty when there is nothing to tell.
@@ -30,6 +30,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 
     session_id: str | None = None
     session_at: datetime | None = None
+    session_cost: float = 0.0
     answer: str = ""
     summary: str = ""
 
