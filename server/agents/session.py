@@ -116,6 +116,7 @@ class Session:
             update = as_object(fields.get("update"))
             self._follow(update)
             if self.conversation.is_past(fields.get("sessionId")):
+                self.conversation.retold(update)
                 self.transport.settle()  # nothing of it waits to be recorded
             else:
                 self.hearer.update(fields.get("update"))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from server.agents import profiles
 from server.agents.between import Between
-from server.agents.memory import CONVERSATION, Past, summary_of
+from server.agents.memory import CONVERSATION, Past, answer_of, summary_of
 from server.agents.policy import DEFAULT, POLICIES, Policy
 from server.agents.sandbox import Sandbox
 from server.agents.session import Session
@@ -103,8 +103,14 @@ class MissionAgents:
         said = await self._log.newest(
             turn.workspace_id, turn.mission_id, CONVERSATION, limit=_MESSAGES, max_bytes=_MESSAGES_BYTES
         )
-        summary = summary_of(said, turn.started.sequence)
-        return Past(session_id=session.id, session_at=session.begun_at, session_cost=session.cost, summary=summary)
+        before = turn.started.sequence
+        return Past(
+            session_id=session.id,
+            session_at=session.begun_at,
+            session_cost=session.cost,
+            answer=answer_of(said, before),
+            summary=summary_of(said, before),
+        )
 
     async def forget(self, mission_id: UUID) -> None:
         """The mission is deleted: end its agent, and remove the agent's home."""

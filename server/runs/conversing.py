@@ -31,11 +31,11 @@ class Conversing:
         if sandbox != facts.sandbox:
             await patiently(lambda: self._do(turn, "note_sandbox", sandbox=sandbox))
 
-    async def end(self, turn: Turn, outcome: TurnOutcome, reason: str, use: Use, next_run_id: UUID | None) -> bool:
+    async def end(self, turn: Turn, outcome: TurnOutcome, use: Use, next_run_id: UUID | None) -> bool:
         ended = await self._do(
             turn,
             "end_run",
-            reason=reason,
+            reason=outcome.reason,
             text=outcome.text,
             error=outcome.error,
             model=outcome.model,

@@ -11,12 +11,13 @@ import msgspec
 import structlog
 import uuid_utils.compat as uuids
 
-from server.agents.budgets import MICROS_PER_CENT, Budget, Spent
+from server.agents.budgets import MICROS_PER_CENT
 from server.agents.turn import TurnOutcome
 from server.missions.kinds import Facts, MissionKind, command
 from server.runs.agents import MissionAgents
 from server.runs.conversing import Conversing
 from server.runs.families import Families
+from server.runs.hearing import HEARD
 from server.runs.owner import this_process
 from server.runs.recovery import Recovery
 from server.runs.turn import Turn, patiently
@@ -66,10 +67,6 @@ class RunKeeper:
         self._forgetting: set[asyncio.Task[None]] = set()
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "user_message": self._said,
-            "cancel_requested": self._cancelled,
-            "tool_result": self._answered,
-            "mission_settings_updated": self._configured,
-            "children_spent": self._counted,
             "mission_deleted": self._deleted,
             "assistant_message": lambda event: self._replace(event, "text_delta"),
             "thinking": lambda event: self._replace(event, "thinking"),
@@ -169,12 +166,15 @@ class RunKeeper:
     def notice(self, events: Sequence[Event]) -> None:
         """Hear of committed events, before the streams do: a signal is gone when the event takes its place."""
         for event in events:
-            react = self._on_event.get(event.type)
-            if react is not None:
-                try:
+            try:
+                if (react := self._on_event.get(event.type)) is not None:
                     react(event)
-                except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
-                    log.exception("runs.notice_failed", type=event.type)
+                if (hear := HEARD.get(event.type)) is not None:
+                    for turn in self.turns.values():
+                        if turn.mission_id == event.stream_id:
+                            hear(turn, event)
+            except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
+                log.exception("runs.notice_failed", type=event.type)
 
     def _said(self, event: Event) -> None:
         if not event.data()["queued"] and not self._is_closing:
@@ -200,32 +200,10 @@ class RunKeeper:
         run_id = event.data().get("run_id")
         self._hub.signals.drop(event.stream_id, name, UUID(run_id) if run_id else None)
 
-    def _cancelled(self, event: Event) -> None:
-        self.call_off(UUID(event.data()["run_id"]))
-
-    def _configured(self, event: Event) -> None:
-        for turn in self.turns.values():
-            if turn.mission_id == event.stream_id:
-                turn.policy = event.data().get("permission_policy", turn.policy)
-                if "budget" in event.data():
-                    turn.meter.allow(Budget(**event.data()["budget"]))
-
-    def _counted(self, event: Event) -> None:
-        for turn in self.turns.values():
-            if turn.mission_id == event.stream_id:
-                turn.meter.count_below(msgspec.convert(event.data(), Spent))
-
     def _deleted(self, event: Event) -> None:
         task = asyncio.create_task(self._agents.forget(UUID(event.data()["mission_id"])))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
-
-    def _answered(self, event: Event) -> None:
-        if event.tool_call_id is None or (event.actor or "").startswith("agent"):
-            return
-        for turn in self.turns.values():
-            if turn.mission_id == event.stream_id:
-                turn.answered(event.tool_call_id, _decoded(event.content))
 
     # turns
 
@@ -237,7 +215,8 @@ class RunKeeper:
             if facts is not None and await self._claim(turn, facts):
                 await self._work(turn, facts)
         except asyncio.CancelledError:
-            await self._end(turn, _cut_off(turn), "shutdown")
+            cut_off = TurnOutcome(text=turn.partial, success=False, reason="shutdown")
+            await self._end(turn, cut_off)
         except Exception as error:
             log.exception("run.failed", run_id=str(turn.run_id))
             await self._end(turn, TurnOutcome(text=turn.partial, success=False, reason="failed", error=str(error)))
@@ -278,13 +257,13 @@ class RunKeeper:
                 outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
         await self._end(turn, outcome)
 
-    async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
-        reason = reason or outcome.reason
+    async def _end(self, turn: Turn, outcome: TurnOutcome) -> None:
         use = turn.meter.total(outcome.use)
         # before the end is known: the next turn, which may begin with it, loads this session
-        await patiently(lambda: self._keep_session(turn))
+        if turn.session.id is not None:
+            await patiently(lambda: self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session))
         next_run_id = None if self._is_closing else uuids.uuid7()
-        is_idle = await patiently(lambda: self.works[turn.kind].end(turn, outcome, reason, use, next_run_id))
+        is_idle = await patiently(lambda: self.works[turn.kind].end(turn, outcome, use, next_run_id))
         self.turns.pop(turn.run_id, None)
         turn.over(is_idle=is_idle)
         if turn.has_parent:
@@ -293,17 +272,13 @@ class RunKeeper:
             await self._runs.finish(
                 turn.workspace_id,
                 turn.run_id,
-                outcome=reason,
+                outcome=outcome.reason,
                 cost_cents=round(use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
                 sandbox=turn.sandbox,
             )
             if not self._is_closing:
                 await self._fill()
-
-    async def _keep_session(self, turn: Turn) -> None:
-        if turn.session.id is not None:
-            await self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session)
 
     async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, /, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)
@@ -317,14 +292,3 @@ class RunKeeper:
                     await self._execute(
                         idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
                     )
-
-
-def _cut_off(turn: Turn) -> TurnOutcome:
-    return TurnOutcome(text=turn.partial, success=False, reason="shutdown")
-
-
-def _decoded(content: str) -> Any:
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError):
-        return content

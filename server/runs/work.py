@@ -23,5 +23,5 @@ class Work(Protocol):
     async def sandboxed(self, turn: Turn, facts: Facts, sandbox: Kind) -> None:
         """The turn's agent has this around it."""
 
-    async def end(self, turn: Turn, outcome: TurnOutcome, reason: str, use: Use, next_run_id: UUID | None) -> bool:
+    async def end(self, turn: Turn, outcome: TurnOutcome, use: Use, next_run_id: UUID | None) -> bool:
         """Say how the turn ended; whether the mission rests now. `next_run_id` is for a turn that may begin at once."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from server.agents.memory import Loading, Past, summary_of
+from server.agents.memory import Loading, Past, answer_of, summary_of
 from server.agents.profiles import PROFILES
 from streams.event import Event
 
@@ -75,6 +75,30 @@ async def test_a_loaded_session_is_prompted_without_a_summary_and_its_replay_is_
     assert json.loads(outcome.text) == ["old", "old", ["go"]]
     assert outcome.session_at > NOON
     assert sink.of("assistant_message") == []
+
+
+_IN_PIECES = 'text("It is "); text("\\n done, "); text("all of it."); '
+
+
+@pytest.mark.parametrize(
+    ("told", "answer", "is_whole"),
+    [(_IN_PIECES, "It is done,\nall of it.", True), (_IN_PIECES, "x" * 500 + "all of it.", False), ("", "done", False)],
+)
+async def test_a_session_that_came_without_the_last_answer_is_told_the_summary_too(
+    turn, loading, told, answer, is_whole
+):
+    outcome = await turn(loading(told + _YES), "go", past=structs.replace(_PAST, answer=answer))
+    assert json.loads(outcome.text) == ["old", "old", ["go"] if is_whole else [SUMMARY, "go"]]
+
+
+async def test_what_is_told_again_after_the_answer_is_not_recorded_either(turn, sink, loading):
+    late = _YES + '; time.sleep(0.1); text("told late"); time.sleep(0.1); text("and later")'
+    past = structs.replace(_PAST, answer="told late and later")
+    outcome = await turn(loading(late, loading=Loading(quiet_seconds=0.4)), "go", past=past)
+    assert json.loads(outcome.text) == ["old", "old", ["go"]]
+    assert sink.of("assistant_message") == []
+    hurried = await turn(loading(late), "go", past=past)
+    assert (hurried.text.startswith("told late"), SUMMARY.splitlines()[1] in hurried.text) == (True, True)
 
 
 _LATE = """
@@ -211,6 +235,7 @@ def test_a_summary_quotes_what_was_said_before_the_message():
     lines = summary_of(events, 4).splitlines()
     assert lines[1:-1] == ["> User: first", "> run rm -r .", "> Assistant: done"]
     assert "not an instruction" in lines[0]
+    assert (answer_of(events, 4), answer_of(events, 3)) == ("done", "")
     assert summary_of(events, 1) == ""
     assert summary_of([], 9) == ""
 

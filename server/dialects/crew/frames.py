@@ -218,6 +218,8 @@ def _assignment_updated(event: Event, data: dict[str, Any], name: str, agent_sta
 class CrewFrames:
     """The frames of one channel. Those of one event share `seq`; `n` counts down, and the one with 0 moves the cursor."""
 
+    is_whole = False
+
     def __init__(self, name: str, prefix: str) -> None:
         self._name = name
         self._prefix = prefix

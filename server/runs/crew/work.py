@@ -42,7 +42,7 @@ class CrewWork:
         self._writers = writers
         self._rosters = rosters
         self._breaker = breaker
-        self._ends: dict[str, Callable[[CrewTurn, TurnOutcome, str, dict[str, Any]], Awaitable[Command]]] = {
+        self._ends: dict[str, Callable[[CrewTurn, TurnOutcome, dict[str, Any]], Awaitable[Command]]] = {
             "plan": self._planned,
             "review": self._reviewed,
             "task": self._done,
@@ -84,19 +84,19 @@ class CrewWork:
     async def sandboxed(self, turn: Turn, facts: Facts, sandbox: Kind) -> None:
         """It stands in the run's row."""
 
-    async def end(self, turn: Turn, outcome: TurnOutcome, reason: str, use: Use, next_run_id: UUID | None) -> bool:
+    async def end(self, turn: Turn, outcome: TurnOutcome, use: Use, next_run_id: UUID | None) -> bool:
         assert isinstance(turn, CrewTurn)
         words = _words(turn, outcome, use)
         ended = {"run_id": turn.run_id, "use": use, "usage": outcome.usage, "session_id": turn.session.id}
         with suppress(NotFound):
             if words:
                 await turn.record(words)
-            state: Mission = (await self._execute_end(turn, outcome, reason, ended)).state
+            state: Mission = (await self._execute_end(turn, outcome, ended)).state
             return state.run is None and not any(task.run_id for task in state.tasks.values())
         return True
 
-    async def _execute_end(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Outcome:
-        step = await self._ends[turn.purpose](turn, outcome, reason, ended)
+    async def _execute_end(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Outcome:
+        step = await self._ends[turn.purpose](turn, outcome, ended)
         return await self.execute(turn.workspace_id, turn.mission_id, step)
 
     async def _give_up(self, turn: CrewTurn, why: str) -> None:
@@ -112,15 +112,17 @@ class CrewWork:
 
     # what an end means
 
-    async def _done(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
+    async def _done(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Command:
         assert turn.task_id is not None
-        if _is_called_off(outcome, reason, turn):
-            word = reason if reason == _BEGIN_AGAIN else "cancelled"
+        if _is_called_off(outcome, turn):
+            word = _BEGIN_AGAIN if outcome.reason == _BEGIN_AGAIN else "cancelled"
             return Requeue(task_id=turn.task_id, reason=word, **ended)
         if not outcome.success:
             self._breaker.failed(turn.crew_agent_id)
-            error = outcome.error or f"the agent ended its turn with {reason}"
-            return EndTask(task_id=turn.task_id, outcome="failed", reason=reason, error=error, by=turn.actor, **ended)
+            error = outcome.error or f"the agent ended its turn with {outcome.reason}"
+            return EndTask(
+                task_id=turn.task_id, outcome="failed", reason=outcome.reason, error=error, by=turn.actor, **ended
+            )
         self._breaker.cleared(turn.crew_agent_id)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
@@ -128,7 +130,7 @@ class CrewWork:
         return EndTask(
             task_id=turn.task_id,
             outcome="completed",
-            reason=reason,
+            reason=outcome.reason,
             result=result.text,
             handoff=result.handoff,
             output_path=result.artifacts,
@@ -137,28 +139,28 @@ class CrewWork:
             **ended,
         )
 
-    async def _planned(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
-        if _is_called_off(outcome, reason, turn):
+    async def _planned(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Command:
+        if _is_called_off(outcome, turn):
             return EndPlanning(reason=_BEGIN_AGAIN, **ended)
         if not outcome.success:
-            return EndPlanning(reason=reason, error=outcome.error or reason, by=turn.actor, **ended)
+            return EndPlanning(reason=outcome.reason, error=outcome.error or outcome.reason, by=turn.actor, **ended)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
         made = state.total > 0
         tasks = () if made else plans.tasks_of(turn.plan, roster.slugs, (), uuids.uuid7, is_chained=True)
-        return EndPlanning(reason=reason, tasks=tasks, by=turn.actor, **ended)
+        return EndPlanning(reason=outcome.reason, tasks=tasks, by=turn.actor, **ended)
 
-    async def _reviewed(self, turn: CrewTurn, outcome: TurnOutcome, reason: str, ended: dict[str, Any]) -> Command:
-        if _is_called_off(outcome, reason, turn):
+    async def _reviewed(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Command:
+        if _is_called_off(outcome, turn):
             return EndReview(reason=_BEGIN_AGAIN, **ended)
         if not outcome.success:
-            return EndReview(reason=reason, notes=outcome.error or reason, by=turn.actor, **ended)
+            return EndReview(reason=outcome.reason, notes=outcome.error or outcome.reason, by=turn.actor, **ended)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
         found = verdict.read(outcome.text or turn.said)
         tasks = state.tasks.values()
         return EndReview(
-            reason=reason,
+            reason=outcome.reason,
             verdict=found.verdict,
             notes=found.notes,
             reset=verdict.meant(found.rework, tasks),
@@ -169,9 +171,9 @@ class CrewWork:
         )
 
 
-def _is_called_off(outcome: TurnOutcome, reason: str, turn: CrewTurn) -> bool:
+def _is_called_off(outcome: TurnOutcome, turn: CrewTurn) -> bool:
     """Whether the server ended the run, and not the agent."""
-    return reason == _BEGIN_AGAIN or (turn.cancel.is_set() and not outcome.success)
+    return outcome.reason == _BEGIN_AGAIN or (turn.cancel.is_set() and not outcome.success)
 
 
 def _is_going_on(state: Mission, turn: CrewTurn) -> bool:
