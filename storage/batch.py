@@ -77,7 +77,8 @@ class Batch:
         """Whether nothing need be read or made: activity and commands without a key, on streams whose heads are known,
         and so are the states of the missions that are commanded."""
         if self._is_wary or any(
-            isinstance(part, Change) or (isinstance(part, Execute) and (part.key or part.command.creates))
+            isinstance(part, Change)
+            or (isinstance(part, Execute) and (part.key or part.statements or part.command.creates))
             for part in self.parts
         ):
             return False
@@ -123,6 +124,8 @@ class Batch:
     async def is_stored(self, connection: asyncpg.Connection) -> bool:
         """Whether what the batch wrote is there, asked when the connection broke; it is numbered then."""
         if not self.events:
+            if not self._new_answers:
+                return False  # it has only looked at rows, and may do that again
             scope, key = next(iter(self._new_answers))
             return await statements.has_answer(connection, self.workspace_id, scope, key, self._at)
         last = await statements.position_of(connection, self.events[-1])
@@ -228,6 +231,8 @@ class Batch:
         rules = self._kinds[part.kind]
         before, head = self._before(part)
         decision = rules.decide(before, part.command)
+        if part.drafts:
+            decision = decision._replace(drafts=(*decision.drafts, *part.drafts))
         state, events = self._evolved(part, rules, before, head, decision)
         answer = ascii_json(part.answer(state)).decode()
         row = rules.row(state)
@@ -253,6 +258,7 @@ class Batch:
                 parts if earlier is None else {**earlier.parts, **parts},
                 self._at if decision.deletes else None,
             )
+        self._statements += part.statements
         self._answered(part.key, answer)
         return _Decided(Outcome(answer, tuple(events), state), start)
 
