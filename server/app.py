@@ -22,6 +22,7 @@ from server.dialects.control.errors import ControlFace
 from server.dialects.control.framework import framework_answer
 from server.dialects.control.routes import ROUTES as CONTROL
 from server.dialects.control.trees import TreeTeller
+from server.dialects.crew import channels
 from server.dialects.crew import framework as crew
 from server.dialects.crew.routes import mount_crew
 from server.missions.known import kinds
@@ -38,6 +39,7 @@ from server.runs.keeper import RunKeeper
 from server.runs.owner import this_process
 from server.runs.turn import Turn
 from server.settings import Settings
+from server.socket import CHANNELS
 from server.socket import ROUTES as SOCKET
 from server.spaces import Spaces
 from storage import migrations, workspaces
@@ -104,6 +106,7 @@ async def services(
         def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
             for keeper in runs:
                 keeper.notice(events)
+            rights.notice(workspace_id, events)
             hub.publish(workspace_id, events)
             trees.notice(workspace_id, events)
 
@@ -211,6 +214,7 @@ def application(core: Core) -> web.Application:
         client_max_size=MAX_BODY_BYTES, middlewares=[request_context(crew.framework_answer, framework_answer)]
     )
     app[CORE] = core
+    app[CHANNELS] = channels.CHANNELS
     app.on_response_prepare.append(note_status)
     app.on_response_prepare.append(crew.harden)
     face = ControlFace()

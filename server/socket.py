@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from server.cursors import after_sequence
 from server.errors import CLOSE_CODE
 from server.routing import PUBLIC, Route
 from server.sse import bound_kernel_buffer
-from server.timeline import TimelineSocket
 from streams import websocket
 from streams.channels import Channel
 from streams.cursor import Cursor
@@ -33,8 +32,14 @@ _TIMED_OUT = "no auth message received within 10s (handshake timed out)"
 _BAD_AUTH = 'the first message must be {"type": "auth", "token": …}'
 log = structlog.get_logger()
 
-FACES: Mapping[str, Face] = {"timeline": TimelineSocket}
-"""The encoding of each channel prefix."""
+Resolver = Callable[[Core, Principal, str], Awaitable[tuple[Channel, Face]]]
+"""From what stands after a channel's colon to the channel and its encoding.
+
+Any refusal, whatever its reason, is told as the same `access denied`; only Unavailable is told as what it is.
+"""
+Channels = Mapping[str, Resolver]
+CHANNELS = web.AppKey("channels", Channels)
+"""The channels that this server has, by what stands before the colon."""
 
 
 class Frame(msgspec.Struct):
@@ -66,7 +71,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         return response
     bound_kernel_buffer(transport)
     connection = Connection(cast(asyncio.WriteTransport, transport), "ws", is_chunked=False)
-    session = Session(services, response, connection)
+    session = Session(request, response, connection)
     try:
         await session.run()
     finally:
@@ -77,20 +82,24 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
 class Session:
     """One socket: its principal and its subscriptions. Reading frames and reading the log go on side by side."""
 
-    __slots__ = ("_connection", "_response", "_services", "_who")
+    __slots__ = ("_connection", "_request", "_response", "_who")
 
-    def __init__(self, services: Core, response: web.WebSocketResponse, connection: Connection) -> None:
-        self._services = services
+    def __init__(self, request: web.Request, response: web.WebSocketResponse, connection: Connection) -> None:
+        self._request = request
         self._response = response
         self._connection = connection
         self._who: Principal | None = None
         connection.farewell_frame = _closing
 
+    @property
+    def _services(self) -> Core:
+        return core(self._request)
+
     async def run(self) -> None:
         """Serve until either side closes."""
         if not await self._authenticate():
             return
-        self._services.hub.connections[self._connection] = None
+        self._services.hub.connections[self._connection] = self
         serving = asyncio.create_task(self._connection.serve(), name="socket reader")
         receiving = asyncio.create_task(self._receive(), name="socket frames")
         try:
@@ -173,6 +182,14 @@ class Session:
         if subscriber is not None:
             subscriber.detach()
 
+    async def _chat(self, frame: Frame) -> None:
+        """There is no chat here; whoever tries to talk is told so on the channel of the talk."""
+        payload = frame.payload
+        if isinstance(payload, str):
+            payload = parse(payload.encode(errors="replace"))
+        session = payload.get("session_id") if isinstance(payload, dict) else None
+        self._say_error("chat not available", f"session:{session}" if isinstance(session, str) else frame.channel)
+
     async def _subscribe(self, frame: Frame) -> None:
         """Attach to a channel; with a cursor in the payload it is answered, and replays from there."""
         name = frame.channel or ""
@@ -192,20 +209,25 @@ class Session:
         await hub.subscribe(self._connection, channel, face, opening.cursor, key=name)
 
     async def _channel(self, name: str) -> tuple[Channel, Face]:
-        """The channel of a name, if this principal may see it; NotFound otherwise, whatever the reason."""
+        """The channel of a name, if this principal may see it."""
         prefix, _, text = name.partition(":")
         assert self._who is not None
-        face = FACES.get(prefix)
-        try:
-            identity = UUID(text)
-        except ValueError:
-            raise NotFound from None
-        if face is None:
+        resolve = self._request.app[CHANNELS].get(prefix)
+        if resolve is None:
             raise NotFound
-        if identity == self._who.workspace_id:
-            return Channel(identity, "workspace", identity), face
-        row = await self._services.missions.get(self._who.workspace_id, identity)
-        return Channel(row.workspace_id, "mission", row.id), face
+        return await resolve(self._services, self._who, text)
+
+    async def recheck(self, workspace_id: UUID) -> None:
+        """Rights in a workspace have changed: drop the channels there that may be seen no more. May raise Unavailable."""
+        for name, subscriber in list(self._connection.subscribers.items()):
+            if subscriber.feed.channel.workspace_id == workspace_id:
+                try:
+                    await self._channel(name)
+                except Unavailable:
+                    raise
+                except MissionstreamError:
+                    subscriber.detach()
+                    self._say_error("access revoked", name)
 
     async def _opening(self, channel: Channel, asked: dict[str, Any]) -> Opening:
         """Where the channel starts; a cursor that cannot be gone on from resets it, with the reason."""
@@ -225,11 +247,19 @@ _ACTIONS: Mapping[str, Callable[[Session, Frame], Any]] = {
     "ping": Session._ping,
     "subscribe": Session._subscribe,
     "unsubscribe": Session._unsubscribe,
+    "send_message": Session._chat,
+    "cancel_message": Session._chat,
+    "resume": Session._chat,
 }
 
 
 def _closing(body: dict[str, Any]) -> bytes:
-    return websocket.frame({"type": "closing", "payload": body})
+    """The last word. Crew's own clients know another one for a session that has ended."""
+    closing = websocket.frame({"type": "closing", "payload": body})
+    if body["code"] != CLOSE_CODE["auth"]:
+        return closing
+    revoked = {"message": "session_revoked", "reason": body["reason"]}
+    return websocket.frame({"type": "session_revoked", "payload": revoked}) + closing
 
 
 def _frame(data: str | bytes) -> Frame | None:

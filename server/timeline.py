@@ -1,12 +1,17 @@
 """The timeline: whole stored events, the form that pages, WebSockets and our own clients share."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
+from server.auth.principal import Principal
+from server.core import Core
 from streams import sse, websocket
 from streams.channels import Channel
+from streams.errors import NotFound
 from streams.event import Event, Signal, timestamp
+from streams.feed import Face
 
 
 class StoredEvent(msgspec.Struct, kw_only=True):
@@ -57,6 +62,18 @@ def signal_body(signal: Signal) -> dict[str, Any]:
         "after": signal.after,
         "run_id": signal.run_id and str(signal.run_id),
     }
+
+
+async def timeline_channel(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
+    """The `timeline:` channel of a mission or of the workspace, in the principal's home; NotFound for anything else."""
+    try:
+        identity = UUID(text)
+    except ValueError:
+        raise NotFound from None
+    if identity == who.workspace_id:
+        return Channel(identity, "workspace", identity), TimelineSocket
+    row = await services.missions.get(who.workspace_id, identity)
+    return Channel(row.workspace_id, "mission", row.id), TimelineSocket
 
 
 class TimelineSse:

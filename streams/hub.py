@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
@@ -54,6 +54,13 @@ class Census(NamedTuple):
     repairs: int
 
 
+class Guarded(Protocol):
+    """Whoever may have to drop some of a connection's subscriptions and keep the others."""
+
+    async def recheck(self, workspace_id: UUID) -> None:
+        """Rights in a workspace have changed. Raises Unavailable when it cannot be known how."""
+
+
 class Hub:
     """Fans events out within this process.
 
@@ -70,7 +77,8 @@ class Hub:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         ring_bytes: int = RING_BYTES,
     ) -> None:
-        self.connections: dict[Connection, None] = {}
+        self.connections: dict[Connection, Guarded | None] = {}
+        """Everybody's connection, with what looks after its subscriptions where something does."""
         self.signals = SignalBoard(self._emit)
         self.on_rights_change: Callable[[UUID], None] = lambda workspace_id: None
         self.on_look: Callable[[], Awaitable[None]] = _nothing
@@ -199,7 +207,7 @@ class Hub:
             return subscriber
         feed.subscribers[subscriber] = None
         connection.subscribers[subscriber.key] = subscriber
-        self.connections[connection] = None
+        self.connections.setdefault(connection, None)
         connection.wake()
         return subscriber
 

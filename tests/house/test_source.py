@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.missions import control
+from server.missions import control, crew
 from server.missions.known import kinds
 from server.missions.lifecycle import PHASES
 
@@ -126,7 +126,9 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 # statuses
 
-TABLES = (control.LIFECYCLE,)
+TABLES = (control.LIFECYCLE, crew.LIFECYCLE)
+TASK_TABLES = (crew.TASK_LIFECYCLE,)
+"""Of tasks; control's have words that every API uses."""
 _ANYWHERE = {
     "server/missions/": "the tables themselves",
     "server/agents/": "the Agent Client Protocol has the same words for tool calls and plan entries",
@@ -141,7 +143,7 @@ _IN_PLACES = {
 
 
 def _words() -> set[str]:
-    return {status for table in TABLES for status in table.transitions} | set(PHASES)
+    return {status for table in (*TABLES, *TASK_TABLES) for status in table.transitions} | set(PHASES)
 
 
 def _allowed_lines(path: Path) -> set[int]:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from server.missions import control
+from server.missions import control, crew
 from server.missions.known import kinds
 from server.missions.lifecycle import PHASES, Lifecycle, every_move
 from streams.errors import MoveRefused
 
-TABLES = {"control": control.LIFECYCLE}
+TABLES = {"control": control.LIFECYCLE, "crew": crew.LIFECYCLE}
+TASK_TABLES = {"control tasks": control.tasks.TASK_LIFECYCLE, "crew tasks": crew.TASK_LIFECYCLE}
 NARROW = Lifecycle(
     initial="new",
     transitions={"new": frozenset({"busy"}), "busy": frozenset({"done"}), "done": frozenset()},
@@ -20,13 +21,17 @@ def test_every_kind_of_the_server_has_its_table_walked_here() -> None:
     assert set(kinds()) == set(TABLES)
 
 
-@pytest.mark.parametrize("table", [*TABLES.values(), NARROW], ids=[*TABLES, "narrow"])
+@pytest.mark.parametrize(
+    "table",
+    [*TABLES.values(), *TASK_TABLES.values(), NARROW],
+    ids=[*TABLES, *TASK_TABLES, "narrow"],
+)
 class TestEveryTable:
     def test_is_closed(self, table: Lifecycle) -> None:
         statuses = set(table.transitions)
         assert table.initial in statuses
         assert set(table.phases) == statuses
-        assert set().union(*table.transitions.values()) <= statuses
+        assert set().union(*table.transitions.values(), *table.moves.values()) <= statuses
         assert table.terminal <= statuses
 
     def test_maps_each_status_to_a_known_phase(self, table: Lifecycle) -> None:
@@ -36,7 +41,8 @@ class TestEveryTable:
     def test_reaches_every_status(self, table: Lifecycle) -> None:
         reached, frontier = {table.initial}, {table.initial}
         while frontier:
-            frontier = set().union(*(table.transitions[status] for status in frontier)) - reached
+            ways = [way for status in frontier for way in (table.transitions[status], table.moves.get(status, ()))]
+            frontier = set().union(*ways) - reached
             reached |= frontier
         assert reached == set(table.transitions)
 
@@ -53,6 +59,12 @@ class TestEveryTable:
                         "wanted": after,
                         "allowed": sorted(table.transitions[before]),
                     }
+
+    def test_has_each_edge_once_and_a_cause_for_each_that_people_cannot_ask_for(self, table: Lifecycle) -> None:
+        for before, after in table.moves.items():
+            assert table.transitions[before].isdisjoint(after)
+            assert before not in after
+            assert all(after.values())
 
     def test_leaves_a_terminal_status_nowhere_to_go(self, table: Lifecycle) -> None:
         assert all(not table.transitions[status] for status in table.terminal)

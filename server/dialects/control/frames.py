@@ -53,7 +53,8 @@ def _error(event: Event, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mission_status_changed(event: Event, data: dict[str, Any]) -> dict[str, Any]:
-    return {"status": data.get("status"), "summary": event.content or None}
+    moved = {"status": data.get("phase", data.get("status")), "summary": event.content or None}
+    return moved | {"kind_status": data["status"]} if "phase" in data else moved
 
 
 def _mission_title_changed(event: Event, data: dict[str, Any]) -> dict[str, Any]:

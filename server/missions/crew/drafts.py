@@ -25,8 +25,13 @@ def mission_moved(
     by: str | None = None,
     is_engaged: bool | None = None,
 ) -> Draft:
-    """mission_status_changed, with `is_engaged` when it changes."""
-    metadata: dict[str, Any] = {"status": status, "phase": LIFECYCLE.phases[status], "cause": cause}
+    """mission_status_changed, with the title, which some frames of it tell, and `is_engaged` when it changes."""
+    metadata: dict[str, Any] = {
+        "status": status,
+        "phase": LIFECYCLE.phases[status],
+        "cause": cause,
+        "title": state.title,
+    }
     if is_engaged is not None and is_engaged != state.is_engaged:
         metadata["is_engaged"] = is_engaged
     return Draft(type="mission_status_changed", content=why, metadata=metadata, actor=by)

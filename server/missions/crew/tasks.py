@@ -10,6 +10,7 @@ from msgspec import UNSET
 from server.missions.crew import limits
 from server.missions.crew.commands import CreateTask, NewTask, Reference, UpdateTask
 from server.missions.crew.drafts import displaced, task_created, task_moved, task_updated, unblocked
+from server.missions.crew.events import TaskCause
 from server.missions.crew.graph import missing_of
 from server.missions.crew.missions import refused_move
 from server.missions.crew.state import TASK_LIFECYCLE, WAITING, Mission, Task
@@ -77,25 +78,26 @@ def _update(state: Mission, command: UpdateTask) -> Decision:
     if task.status not in WAITING and not named.isdisjoint(_OF_WAITING):
         raise BadRequest("Can only edit title/description/depends_on for PENDING or BLOCKED tasks")
     fields = {name: getattr(command, name) for name in _PLAIN if name in named}
+    cause: TaskCause = "patch"
     if not isinstance(command.depends_on, msgspec.UnsetType):
         fields["depends_on"] = _dependencies(state, task, command.depends_on)
+        status = "BLOCKED" if missing_of(fields["depends_on"], state.tasks) else "PENDING"
+        cause = "depends"
     changed = {name: value for name, value in fields.items() if value != getattr(task, name)}
     limits.check_fields(changed)
     after = msgspec.structs.replace(task, **changed)
     limits.check_room(state, limits.task_size(after) - limits.task_size(task))
-    return Decision(tuple(_changes(state, task, status, changed, command.by)))
+    if status != task.status:
+        return Decision(tuple(_moved(state, task, status, cause, changed, command.by)))
+    return Decision((task_updated(task, changed, by=command.by),) if changed else ())
 
 
-def _changes(state: Mission, task: Task, status: str, changed: Mapping[str, Any], by: str | None) -> Sequence[Draft]:
-    if "depends_on" in changed:
-        status = "BLOCKED" if missing_of(changed["depends_on"], state.tasks) else "PENDING"
-        if status != task.status:
-            return [task_moved(task, status, "depends", fields=changed, by=by)]
-    if status == task.status:
-        return [task_updated(task, changed, by=by)] if changed else []
+def _moved(
+    state: Mission, task: Task, status: str, cause: TaskCause, changed: Mapping[str, Any], by: str | None
+) -> list[Draft]:
     said = _WHY.get(status, "")
     why = changed.get(said, getattr(task, said, ""))
-    drafts = [task_moved(task, status, "patch", fields={**changed, "run_id": None}, why=why, by=by)]
+    drafts = [task_moved(task, status, cause, fields={**changed, "run_id": None}, why=why, by=by)]
     if task.run_id is not None:
         drafts.append(displaced(task, by=by))
     if status == "COMPLETED":
