@@ -17,7 +17,9 @@ from server.agents.tooling import McpServer, is_available, mission_tools
 from server.agents.turn import TurnLimits
 from server.auth import bootstrap
 from server.auth.authenticator import Authenticator
+from server.auth.members import Members
 from server.core import CORE, Core
+from server.crews.roster import Roster
 from server.dialects.control.errors import ControlFace
 from server.dialects.control.framework import framework_answer
 from server.dialects.control.routes import ROUTES as CONTROL
@@ -186,6 +188,8 @@ async def services(
             hub=hub,
             runs=keeper,
             spaces=spaces,
+            roster=Roster(database, writers),
+            members=Members(database, writers, authenticator),
             authenticator=authenticator,
             metrics=metrics,
             drain=Drain(hub, lead_seconds=settings.drain_lead_seconds),

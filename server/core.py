@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from server.auth.authenticator import Authenticator
+from server.auth.members import Members
 from server.auth.principal import Principal
+from server.crews.roster import Roster
 from server.missions.kinds import MissionKind
 from server.openings import Openings
 from server.operations.drain import Drain
@@ -39,6 +41,8 @@ class Core:
     hub: Hub
     runs: RunKeeper
     spaces: Spaces
+    roster: Roster
+    members: Members
     authenticator: Authenticator
     metrics: Metrics
     drain: Drain

@@ -8,18 +8,12 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from storage.agents import AgentName
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Rules, Statement
 from storage.statements import joined
 from streams.errors import MissionstreamError, NotFound
-
-
-class Called(NamedTuple):
-    """What an agent is called."""
-
-    name: str
-    slug: str
 
 
 class Found(NamedTuple):
@@ -33,14 +27,14 @@ class ShownTask(NamedTuple):
     """A task's document, and what its agent is called; None without an agent, or when nobody knows it any more."""
 
     task: Any
-    agent: Called | None
+    agent: AgentName | None
 
 
 class ShownMission(NamedTuple):
     """A mission's document without its tasks, and what its LEAD is called."""
 
     mission: Any
-    lead: Called | None
+    lead: AgentName | None
 
 
 class Metrics(NamedTuple):
@@ -113,19 +107,19 @@ class CrewMissions:
                 found.setdefault(row["mission_id"], []).append(self._task(row))
         return found
 
-    async def called(self, workspace_id: UUID, agent_id: UUID | None) -> Called | None:
+    async def called(self, workspace_id: UUID, agent_id: UUID | None) -> AgentName | None:
         """What an agent is called, a deleted one too; None for an unknown one."""
         if agent_id is None:
             return None
         async with self._database.reading() as connection:
-            row = await connection.fetchrow(queries.crewmissions.agent_called, workspace_id, agent_id)
-        return None if row is None else Called(row["name"], row["slug"])
+            row = await connection.fetchrow(queries.agents.names, workspace_id, [agent_id])
+        return None if row is None else AgentName(row["name"], row["slug"])
 
-    async def agent_of(self, workspace_id: UUID, mission_id: UUID, task_id: UUID) -> Called | None:
+    async def agent_of(self, workspace_id: UUID, mission_id: UUID, task_id: UUID) -> AgentName | None:
         """What the agent of a task is called; None without one."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(queries.crewmissions.agent_of_task, workspace_id, mission_id, task_id)
-        return None if row is None else Called(row["name"], row["slug"])
+        return None if row is None else AgentName(row["name"], row["slug"])
 
     async def metrics(self, workspace_id: UUID, since: datetime) -> Metrics:
         """Counts of all missions, and sums over what happened at or after `since`, by one query."""
@@ -139,8 +133,8 @@ class CrewMissions:
         return ShownTask(self._tasks.decode(row["state"]), _called(row["agent_name"], row["agent_slug"]))
 
 
-def _called(name: str | None, slug: str | None) -> Called | None:
-    return None if name is None or slug is None else Called(name, slug)
+def _called(name: str | None, slug: str | None) -> AgentName | None:
+    return None if name is None or slug is None else AgentName(name, slug)
 
 
 def agent_of_workspace(workspace_id: UUID, agent_id: UUID, missing: MissionstreamError) -> Statement:

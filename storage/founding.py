@@ -1,6 +1,7 @@
 """The first workspace, its owner and the owner's first token, made in one transaction."""
 
 import secrets
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -75,9 +76,59 @@ async def adopt_token(database: Database, name: str, token_hash: bytes, *, as_fi
         await connection.execute(queries.identity.bump_rights_of_user, owner_id)
         await connection.execute(queries.identity.revoke_tokens_named, owner_id, name)
         await connection.execute(
-            queries.identity.create_token, uuids.uuid7(), owner_id, workspace_id, name, token_hash, [], None
+            queries.identity.create_token,
+            uuids.uuid7(),
+            owner_id,
+            workspace_id,
+            name,
+            token_hash,
+            [],
+            None,
+            datetime.now(UTC),
         )
     return True
+
+
+class Claim(NamedTuple):
+    """Who claims a new server: their name, their email, and the SHA-256 of their first token under its name."""
+
+    name: str
+    email: str
+    token_name: str
+    token_hash: bytes
+
+
+async def may_be_claimed(database: Database, *, within_seconds: float, unused_token: str) -> bool:
+    """Whether the first owner, and so the server, is still anybody's: as `claim` says."""
+    async with database.reading() as connection, connection.transaction():
+        return await _claimable(connection, within_seconds, unused_token) is not None
+
+
+async def claim(database: Database, claim: Claim, *, within_seconds: float, unused_token: str) -> Foundation | None:
+    """Make the first owner somebody's, and give them a token; None when it is too late. Of several at once, one wins.
+
+    It is too late after `within_seconds`, and once the owner has an email, a second user is there, or the owner has a
+    token that was used, or that is not the one called `unused_token`.
+    """
+    async with database.reading() as connection, connection.transaction():
+        found = await _claimable(connection, within_seconds, unused_token)
+        if found is not None:
+            owner_id, now = found.owner_id, datetime.now(UTC)
+            await connection.execute(queries.identity.bump_rights_of_user, owner_id)
+            await connection.execute(queries.identity.claim, owner_id, claim.name, claim.email)
+            await connection.execute(
+                queries.identity.create_token,
+                uuids.uuid7(), owner_id, found.workspace_id, claim.token_name, claim.token_hash, [], None, now,
+            )  # fmt: skip
+    return found
+
+
+async def _claimable(connection: asyncpg.Connection, within_seconds: float, unused_token: str) -> Foundation | None:
+    found = await _found(connection)
+    claimable = await connection.fetchval(
+        queries.identity.claimable, found.owner_id, within_seconds, DEV_USER, unused_token
+    )
+    return None if claimable is None else found
 
 
 async def _found(connection: asyncpg.Connection) -> Foundation:

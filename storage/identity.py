@@ -1,8 +1,8 @@
 """Users, their roles in workspaces, and their tokens: every change of rights moves workspaces.rights_version."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -11,7 +11,8 @@ import uuid_utils.compat as uuids
 
 from storage.pool import Database
 from storage.queries import queries
-from streams.errors import Conflict, NotFound, Unprocessable
+from storage.rules import Statement
+from streams.errors import Conflict, Forbidden, MissionstreamError, NotFound, Unprocessable
 
 _OWNER = "OWNER"
 
@@ -102,30 +103,73 @@ async def add_member(database: Database, workspace_id: UUID, user_id: UUID, role
             await connection.execute(queries.identity.add_member, workspace_id, user_id, role)
 
 
-async def set_role(database: Database, workspace_id: UUID, user_id: UUID, role: str) -> None:
-    """Change a member's role. NotFound for others; Conflict rather than leave a workspace without an owner."""
+async def set_role(
+    database: Database, workspace_id: UUID, user_id: UUID, role: str, *, only: Collection[str] | None = None
+) -> None:
+    """Change a member's role. NotFound for others; Conflict rather than leave a workspace without an owner.
+
+    Forbidden when their role is not among `only`.
+    """
     with _explained():
         async with database.reading() as connection, connection.transaction():
             await connection.execute(queries.identity.bump_rights, workspace_id)
+            await _require_member(connection, workspace_id, user_id, only)
             if role != _OWNER:
                 await _keep_an_owner(connection, workspace_id, user_id)
-            await _require_member(connection, workspace_id, user_id)
             await connection.execute(queries.identity.set_role, workspace_id, user_id, role)
 
 
-async def remove_member(database: Database, workspace_id: UUID, user_id: UUID) -> None:
-    """Take a member out and end their tokens of this workspace. NotFound; Conflict for the last owner."""
+def member_added(
+    workspace_id: UUID, user_id: UUID, role: str, *, new_user: tuple[str, str] | None = None
+) -> list[Statement]:
+    """Let a user into a workspace, a new one with a name and an email if need be.
+
+    NotFound for an unknown or removed user, Conflict for a member and for the email of another user.
+    """
+    taken = {"users_email_key": Conflict("somebody with this email has just been added; repeat")}
+    user = (
+        Statement(queries.identity.user_present, (user_id,), missing=NotFound("User not found"))
+        if new_user is None
+        else Statement(queries.identity.create_user, (user_id, *new_user), broken=taken)
+    )
+    known = {"members_pkey": Conflict("User is already a member")}
+    return [
+        Statement(queries.identity.bump_rights, (workspace_id,)),
+        user,
+        Statement(queries.identity.add_member, (workspace_id, user_id, role), broken=known),
+    ]
+
+
+async def user_by_email(database: Database, email: str) -> UUID | None:
+    """The user with this email, None when there is none."""
+    async with database.reading() as connection:
+        found: UUID | None = await connection.fetchval(queries.identity.user_by_email, email)
+    return found
+
+
+async def remove_member(
+    database: Database, workspace_id: UUID, user_id: UUID, *, only: Collection[str] | None = None
+) -> None:
+    """Take a member out and end their tokens of this workspace. NotFound; Conflict for the last owner.
+
+    Forbidden when their role is not among `only`.
+    """
     async with database.reading() as connection, connection.transaction():
         await connection.execute(queries.identity.bump_rights, workspace_id)
+        await _require_member(connection, workspace_id, user_id, only)
         await _keep_an_owner(connection, workspace_id, user_id)
-        await _require_member(connection, workspace_id, user_id)
         await connection.execute(queries.identity.remove_member, workspace_id, user_id)
         await connection.execute(queries.identity.revoke_tokens_in_workspace, workspace_id, user_id)
 
 
-async def _require_member(connection: asyncpg.Connection, workspace_id: UUID, user_id: UUID) -> None:
-    if await connection.fetchval(queries.identity.role_of, workspace_id, user_id) is None:
+async def _require_member(
+    connection: asyncpg.Connection, workspace_id: UUID, user_id: UUID, only: Collection[str] | None
+) -> None:
+    role = await connection.fetchval(queries.identity.role_of, workspace_id, user_id)
+    if role is None:
         raise NotFound("this user is not a member of the workspace")
+    if only is not None and role not in only:
+        raise Forbidden(permission="workspace:admin")
 
 
 async def _keep_an_owner(connection: asyncpg.Connection, workspace_id: UUID, leaving: UUID) -> None:
@@ -186,8 +230,22 @@ async def create_token(
                 token_hash,
                 list(scopes),
                 expires_at,
+                datetime.now(UTC),
             )
     return _token(row)
+
+
+def token_created(token: Token, token_hash: bytes) -> Statement:
+    """Stores the token by its SHA-256; Conflict for a secret that is stored already, NotFound for its user."""
+    arguments = (
+        token.id, token.user_id, token.workspace_id, token.name, token_hash, list(token.scopes), token.expires_at,
+        token.created_at,
+    )  # fmt: skip
+    broken: dict[str, MissionstreamError] = {
+        "tokens_hash_key": Conflict("this token exists already"),
+        "tokens_user_id_fkey": NotFound("there is no such user or workspace"),
+    }
+    return Statement(queries.identity.create_token, arguments, broken=broken)
 
 
 async def list_tokens(database: Database, user_id: UUID) -> list[Token]:

@@ -9,7 +9,8 @@ import asyncpg
 
 from storage.pool import Database
 from storage.queries import queries
-from streams.errors import Conflict, KeyReused
+from storage.rules import Statement
+from streams.errors import Conflict, KeyReused, MissionstreamError
 
 
 class SpaceRow(NamedTuple):
@@ -32,6 +33,11 @@ async def one(database: Database, workspace_id: UUID, space_id: UUID) -> SpaceRo
     async with database.reading() as connection:
         row = await connection.fetchrow(queries.spaces.one, workspace_id, space_id)
     return None if row is None else SpaceRow(*row)
+
+
+def present(workspace_id: UUID, space_id: UUID, missing: MissionstreamError) -> Statement:
+    """Changes nothing; `missing` unless the space is there."""
+    return Statement(queries.spaces.one, (workspace_id, space_id), missing=missing)
 
 
 async def create(database: Database, workspace_id: UUID, space_id: UUID, name: str, path: str | None) -> SpaceRow:

@@ -11,6 +11,7 @@ import uuid_utils.compat as uuids
 
 from storage.pool import Database
 from storage.queries import queries
+from storage.rules import Statement
 from streams.errors import Conflict, Unprocessable
 
 log = structlog.get_logger()
@@ -39,6 +40,13 @@ async def create(database: Database, slug: str, name: str | None = None) -> UUID
     except asyncpg.CheckViolationError:
         raise Unprocessable("a slug has lower-case letters, digits and hyphens, for example field-ops") from None
     return workspace_id
+
+
+def created(workspace_id: UUID, slug: str, name: str) -> Statement:
+    """Makes a workspace; Conflict for a slug that exists."""
+    taken = {"workspaces_slug_key": Conflict("Workspace slug already taken")}
+    arguments = (workspace_id, slug, name, secrets.token_hex(8))
+    return Statement(queries.workspaces.create, arguments, broken=taken)
 
 
 async def every(database: Database) -> list[Workspace]:

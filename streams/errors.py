@@ -12,6 +12,7 @@ MissionstreamError
  │  ├ MoveRefused      no such edge in the lifecycle
  │  ├ HeadMoved        somebody was quicker
  │  └ KeyReused        one idempotency key, two intents
+ ├ Gone                it is over, for good
  ├ CursorLost          the cursor cannot be continued from
  │  ├ CursorGone       below the floor
  │  ├ CursorAhead      beyond the head
@@ -110,6 +111,13 @@ class KeyReused(Conflict):
 
     code = "key_reused"
     kind = "key_reused"
+
+
+class Gone(MissionstreamError):
+    """This is over."""
+
+    code = "gone"
+    kind = "gone"
 
 
 class CursorLost(MissionstreamError):

@@ -34,6 +34,8 @@ WRONG_TICKET = "invalid or expired ws-token"
 NOT_A_MEMBER = "Not a member of this workspace"
 WRONG_ORIGIN = "request origin not allowed"
 _LONGEST_TOKEN = 4096
+ACCOUNT_REQUESTS = 30
+"""How often an address may ask for API tokens, or to claim the server, within a minute."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 AuthMode = Literal["single_tenant", "disabled"]
@@ -68,6 +70,9 @@ class Authenticator:
         self._runs = Runs(database)
         self._usage = Usage(database, clock=monotonic)
         self._throttle = Throttle(clock=monotonic)
+        self._requests = Throttle(
+            ACCOUNT_REQUESTS, message="too many requests for tokens; wait a minute", clock=monotonic
+        )
 
     # For HTTP requests
 
@@ -109,6 +114,12 @@ class Authenticator:
         ):
             raise Forbidden(WRONG_ORIGIN, reason="origin_rejected")
 
+    def check_stranger(self, request: web.BaseRequest) -> None:
+        """Forbidden for a page that may be of a name which somebody else has made to lead here. For requests that act
+        without any credential; programs send no Origin."""
+        if "Origin" in request.headers:
+            self._check_page(request)
+
     def check_connect(self, request: web.BaseRequest) -> None:
         """Forbidden for a WebSocket handshake that a foreign page makes (crew's rule)."""
         if not origins.may_connect(request.headers.get("Origin"), request.host, self._allowed_origins):
@@ -140,6 +151,27 @@ class Authenticator:
             raise Unauthenticated("Invalid user", reason="session_invalid")
         log.info("login.done", remote=address)
         return self._sessions.login(home.owner_id, home.owner_name or "")
+
+    # For people who sign in by crew's API
+
+    def count_account_request(self, remote: str | None) -> None:
+        """Count a request for an API token; TooMany after ACCOUNT_REQUESTS of an address within a minute."""
+        address = remote or "unknown"
+        self._requests.check(address)
+        self._requests.note_failure(address)
+
+    @property
+    def may_be_claimed(self) -> bool:
+        """Whether people must sign in, and no password of the operator's lets them."""
+        return self.auth_mode != "disabled" and self._password is None
+
+    def session_of(self, user_id: UUID, name: str) -> tuple[str, int]:
+        """A login for a user who has proved who they are, and its end in Unix seconds."""
+        return self._sessions.login(user_id, name)
+
+    def repeatable_token(self, label: str) -> str:
+        """The API token for a label: the same one for the same label, and nobody else's guess."""
+        return self._sessions.repeatable(label)
 
     # For agents
 

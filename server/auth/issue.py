@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+import uuid_utils.compat as uuids
+
 from server.auth import roles, tokens
 from server.auth.principal import Principal
 from storage import identity
@@ -13,15 +15,10 @@ from streams.errors import Forbidden, Unprocessable
 LONGEST_SECONDS = 10 * 366 * 86400
 
 
-async def issue_token(
-    database: Database,
-    principal: Principal,
-    name: str,
-    *,
-    scopes: Iterable[str] = (),
-    expires_in_seconds: int | None = None,
-) -> tuple[Token, str]:
-    """A new token of the principal's, for the workspace that they act in, and its secret: nobody can show it again.
+def drawn_up(
+    principal: Principal, name: str, *, scopes: Iterable[str] = (), expires_in_seconds: int | None = None
+) -> Token:
+    """A token as it would be stored for the principal, in the workspace that they act in. Its secret is to be chosen.
 
     Raises Forbidden without tokens:manage or for more rights than the principal's, Unprocessable for a wrong scope, name
     or life. A token that expires cannot make one that outlives it.
@@ -32,23 +29,47 @@ async def issue_token(
         raise Forbidden("a token cannot make one with more rights than its own")
     if not 0 < len(name) <= 200 or "\0" in name:
         raise Unprocessable("a token's name has 1 to 200 characters")
+    now = datetime.now(UTC)
+    return Token(
+        id=uuids.uuid7(),
+        user_id=principal.user_id,
+        workspace_id=principal.workspace_id,
+        name=name,
+        scopes=scopes,
+        created_at=now,
+        expires_at=_end(principal, now, expires_in_seconds),
+        last_used_at=None,
+        revoked_at=None,
+    )
+
+
+async def issue_token(
+    database: Database,
+    principal: Principal,
+    name: str,
+    *,
+    scopes: Iterable[str] = (),
+    expires_in_seconds: int | None = None,
+) -> tuple[Token, str]:
+    """A new token, and its secret: nobody can show it again. Raises what `drawn_up` raises."""
+    drawn = drawn_up(principal, name, scopes=scopes, expires_in_seconds=expires_in_seconds)
     secret = tokens.generate()
     made = await identity.create_token(
         database,
-        principal.user_id,
-        principal.workspace_id,
-        name,
+        drawn.user_id,
+        drawn.workspace_id,
+        drawn.name,
         tokens.digest(secret),
-        scopes=scopes,
-        expires_at=_end(principal, expires_in_seconds),
+        scopes=drawn.scopes,
+        expires_at=drawn.expires_at,
     )
     return made, secret
 
 
-def _end(principal: Principal, expires_in_seconds: int | None) -> datetime | None:
+def _end(principal: Principal, now: datetime, expires_in_seconds: int | None) -> datetime | None:
     if expires_in_seconds is not None and not 0 < expires_in_seconds <= LONGEST_SECONDS:
         raise Unprocessable("a token lives for 1 second to 10 years")
-    ends = [] if expires_in_seconds is None else [datetime.now(UTC) + timedelta(seconds=expires_in_seconds)]
+    ends = [] if expires_in_seconds is None else [now + timedelta(seconds=expires_in_seconds)]
     # A login may make a lasting token, as its user could at any later login; a token that ends may not escape its end.
     if principal.token_id is not None and principal.expires_at is not None:
         ends.append(principal.expires_at)

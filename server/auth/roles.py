@@ -47,6 +47,13 @@ ROLES: dict[str, frozenset[str]] = {
 }
 """What each role may do. Each includes the next one's."""
 
+
+def grantable(role: str) -> frozenset[str]:
+    """The roles that somebody of this role may give to others and take from them: those below it; an OWNER, any."""
+    ranks = list(ROLES)
+    return frozenset(ROLES) if role == ranks[0] else frozenset(ranks[ranks.index(role) + 1 :])
+
+
 _ALSO = {"workspace:admin": frozenset({"checkpoints:write"})}
 """Crew's word for its checkpoint routes is the scope workspace:admin, though any MANAGER may use them."""
 

@@ -10,6 +10,7 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import OctKey
 
+from server.auth import tokens
 from server.auth.principal import Principal
 from streams.errors import TokenExpired, Unprocessable
 
@@ -43,6 +44,7 @@ class Sessions:
         if len(secret) < SHORTEST_SECRET:
             raise Unprocessable(f"the JWT secret is too short: at least {SHORTEST_SECRET} characters")
         self._key = OctKey.import_key(secret)
+        self._secret = secret.encode(errors="replace")
         self._login_seconds = login_seconds
         self._clock = clock
 
@@ -51,6 +53,11 @@ class Sessions:
         now = int(self._clock())
         claims = {"sub": str(user_id), "usr": name, "iat": now, "exp": now + self._login_seconds}
         return self._sign(claims), now + self._login_seconds
+
+    def repeatable(self, label: str) -> str:
+        """An API token that is the same for the same label: what a repeated request is answered with, though no secret
+        is stored. Whoever lacks our secret cannot find it."""
+        return tokens.derived(self._secret, f"api token\0{label}")
 
     def ticket(self, principal: Principal) -> str:
         """A ticket for /ws. It works for 15 minutes, but never longer than what it was made from."""

@@ -9,7 +9,7 @@ from streams.errors import TooMany
 
 
 class Throttle:
-    """At most `limit` failures in `window_seconds` for each address; an IPv6 network of 64 bits counts as one.
+    """At most `limit` failures, or other things that are noted, in `window_seconds` for each address; an IPv6 network of 64 bits counts as one.
 
     Remembers `capacity` addresses, the ones that failed last.
     """
@@ -20,9 +20,11 @@ class Throttle:
         window_seconds: float = 60.0,
         *,
         capacity: int = 10_000,
+        message: str = "too many failed logins; wait a minute",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
+        self._message = message
         self._window_seconds = window_seconds
         self._capacity = capacity
         self._clock = clock
@@ -35,7 +37,7 @@ class Throttle:
             return
         wait = failures[0] + self._window_seconds - self._clock()
         if wait > 0:
-            raise TooMany("too many failed logins; wait a minute", retry_after=wait)
+            raise TooMany(self._message, retry_after=wait)
 
     def note_failure(self, address: str) -> None:
         """Count one failure, now."""

@@ -20,6 +20,17 @@ def generate() -> str:
     return body + checksum(body)
 
 
+def derived(key: bytes, label: str) -> str:
+    """A token that the same key and label give again, and that tells nothing about the key."""
+    value = int.from_bytes(hmac.digest(key, _encoded(label), hashlib.sha256))
+    digits = []
+    for _ in range(_RANDOM):
+        value, digit = divmod(value, len(_DIGITS))
+        digits.append(_DIGITS[digit])
+    body = PREFIX + "".join(digits)
+    return body + checksum(body)
+
+
 def checksum(body: str) -> str:
     """The CRC32 of the text as 6 base62 digits, the first ones zero if need be."""
     value = zlib.crc32(body.encode())

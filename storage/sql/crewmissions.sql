@@ -38,10 +38,6 @@ SELECT t.mission_id, t.state, a.name AS agent_name, a.slug AS agent_slug
  WHERE t.workspace_id = $1 AND t.mission_id = ANY($2::uuid[])
  ORDER BY t.mission_id, t.number;
 
--- name: agent_called
--- What an agent ($2 of workspace $1) is called, a deleted one too.
-SELECT name, slug FROM agents WHERE workspace_id = $1 AND id = $2;
-
 -- name: agent_of_task
 -- What the agent of a task ($3 of mission $2 of workspace $1) is called.
 SELECT a.name, a.slug FROM tasks AS t JOIN agents AS a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id

@@ -20,6 +20,26 @@ INSERT INTO users (id, name, email) VALUES ($1, $2, $3);
 -- Makes a user ($1 id, $2 name) unless there is one by that id.
 INSERT INTO users (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING;
 
+-- name: user_present
+-- Gives a row if a user ($1) is there and not removed.
+SELECT id FROM users WHERE id = $1 AND removed_at IS NULL;
+
+-- name: user_by_email
+-- The user with an email ($1).
+SELECT id FROM users WHERE email = $1 AND removed_at IS NULL;
+
+-- name: claimable
+-- Gives a row while a user ($1) may still be claimed: made less than some seconds ($2) ago, without an email, alone but for
+-- one ($3), and with no token but unused ones of a name ($4).
+SELECT u.id FROM users AS u
+ WHERE u.id = $1 AND u.email IS NULL AND u.created_at > now() - make_interval(secs => $2)
+   AND NOT EXISTS (SELECT FROM users WHERE id NOT IN ($1, $3))
+   AND NOT EXISTS (SELECT FROM tokens WHERE user_id = $1 AND (last_used_at IS NOT NULL OR name <> $4));
+
+-- name: claim
+-- Gives a user ($1) their name ($2) and email ($3).
+UPDATE users SET name = $2, email = $3 WHERE id = $1;
+
 -- name: remove_user
 -- Marks a user ($1) as gone; gives nothing when they were gone already.
 UPDATE users SET removed_at = now() WHERE id = $1 AND removed_at IS NULL RETURNING id;
@@ -96,8 +116,9 @@ SELECT u.id AS user_id, u.name AS user_name, u.email, w.id AS workspace_id, w.sl
  WHERE m.user_id = $1 AND u.removed_at IS NULL ORDER BY w.slug = 'default' DESC, w.created_at, w.id LIMIT 1;
 
 -- name: create_token
--- Makes a token ($1 id, $2 user, $3 workspace, $4 name, $5 SHA-256, $6 scopes, $7 end of its life or null).
-INSERT INTO tokens (id, user_id, workspace_id, name, hash, scopes, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- Makes a token ($1 id, $2 user, $3 workspace, $4 name, $5 SHA-256, $6 scopes, $7 end of its life or null, $8 now).
+INSERT INTO tokens (id, user_id, workspace_id, name, hash, scopes, expires_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 RETURNING id, user_id, workspace_id, name, scopes, created_at, expires_at, last_used_at, revoked_at;
 
 -- name: has_tokens

@@ -19,7 +19,7 @@ RANKS = ["VIEWER", "MEMBER", "MANAGER", "ADMIN", "OWNER"]
 
 def test_the_roles_are_those_of_the_schema() -> None:
     schema = (Path(__file__).parents[2] / "storage/migrations/versions/0001_log_and_identity.sql").read_text()
-    listed = re.search(r"role IN \(([^)]*)\)", schema)
+    listed = re.search(r"\(role IN \(([^)]*)\)", schema)
     assert listed is not None
     assert set(ast.literal_eval(f"[{listed[1]}]")) == set(ROLES)
 

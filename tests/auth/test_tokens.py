@@ -50,3 +50,18 @@ def test_secrets_are_the_same_when_their_texts_are(left: str, right: str) -> Non
 def test_a_lone_surrogate_is_only_a_wrong_secret() -> None:
     assert not tokens.is_same("\ud800", "secret")
     assert len(tokens.digest("\udcff")) == 32
+
+
+def test_a_derived_token_is_the_same_for_the_same_key_and_label_only() -> None:
+    made = tokens.derived(b"a key", "label")
+    assert made == tokens.derived(b"a key", "label")
+    assert re.fullmatch(r"mst_[0-9A-Za-z]{36}", made)
+    assert not tokens.is_misspelt(made)
+    assert len({made, tokens.derived(b"a key", "other"), tokens.derived(b"other", "label"), tokens.generate()}) == 4
+
+
+@given(st.binary(max_size=64), st.text())
+def test_every_derived_token_is_well_formed(key: bytes, label: str) -> None:
+    made = tokens.derived(key, label)
+    assert re.fullmatch(r"mst_[0-9A-Za-z]{36}", made)
+    assert not tokens.is_misspelt(made)

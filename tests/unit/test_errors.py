@@ -27,6 +27,7 @@ EXPECTED = {
     "CursorGone": 410,
     "CursorLost": 409,
     "Forbidden": 403,
+    "Gone": 410,
     "HeadMoved": 409,
     "KeyReused": 422,
     "MissionstreamError": 500,

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from server.body import word
 from server.core import core, principal
+from server.crews import forms
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import no_content, raw, reply, reply_list
 from server.dialects.crew.body import read
@@ -19,7 +20,6 @@ from storage.crewmissions import ShownMission
 from storage.rules import Statement
 from streams.errors import BadRequest, NotFound
 
-LEAD_ROLE = "LEAD"
 NO_LEAD = "lead agent not found in crew"
 _DEFAULT, _MOST = 20, 100
 _PIECE_BYTES = 4 << 20
@@ -111,7 +111,7 @@ def _leads(workspace_id: UUID, crew_id: UUID, lead_id: UUID) -> Sequence[Stateme
     """That the agent is there, in the crew, and its LEAD: asked in the transaction that makes the mission."""
     return (
         crewmissions.agent_of_crew(workspace_id, crew_id, lead_id, BadRequest(NO_LEAD)),
-        crewmissions.agent_in_role(workspace_id, lead_id, LEAD_ROLE, BadRequest("agent must have LEAD role")),
+        crewmissions.agent_in_role(workspace_id, lead_id, forms.LEAD, BadRequest("agent must have LEAD role")),
     )
 
 

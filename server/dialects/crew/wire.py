@@ -13,7 +13,8 @@ from server.dialects.crew.answers import second
 from server.missions.crew import state
 from server.missions.crew.commands import Reference
 from storage import checkpoints
-from storage.crewmissions import Called, ShownMission, ShownTask
+from storage.agents import AgentName
+from storage.crewmissions import ShownMission, ShownTask
 from streams.event import timestamp
 
 # requests: null counts as absent, and what is not named here is ignored
@@ -175,7 +176,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
 def mission(
     workspace_id: UUID,
     told: state.Mission,
-    lead: Called | None = None,
+    lead: AgentName | None = None,
     *,
     has_stats: bool = False,
     tasks: Sequence[ShownTask] | None = None,
@@ -219,7 +220,7 @@ def _tasks(mission_id: UUID, tasks: Sequence[ShownTask]) -> Sequence[Task]:
     return [task(mission_id, shown.task, shown.agent) for shown in ordered]
 
 
-def task(mission_id: UUID, told: state.Task, agent: Called | None) -> Task:
+def task(mission_id: UUID, told: state.Task, agent: AgentName | None) -> Task:
     """A task, whole."""
     return Task(
         id=ids.spell(told.id),

@@ -208,6 +208,58 @@ CREATE TABLE spaces (
     UNIQUE (workspace_id, name)
 );
 
+CREATE TABLE crews (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    slug text NOT NULL,
+    description text,
+    color text,
+    icon text,
+    avatar_style text,
+    escalation_config json,
+    max_parallel_tasks integer NOT NULL,
+    mission_timeout_seconds integer NOT NULL,
+    auto_accept_review boolean NOT NULL,
+    permission_policy text,
+    space_id uuid NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    deleted_at timestamptz,
+    PRIMARY KEY (workspace_id, id)
+);
+CREATE UNIQUE INDEX crews_slug ON crews (workspace_id, slug) WHERE deleted_at IS NULL;
+CREATE INDEX crews_listed ON crews (workspace_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+
+CREATE TABLE agents (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    crew_id uuid,
+    name text NOT NULL,
+    slug text NOT NULL,
+    description text,
+    role_title text,
+    agent_role text NOT NULL CHECK (agent_role IN ('AGENT', 'LEAD')),
+    lead_mode text CHECK (lead_mode IN ('active', 'passive')),
+    cli_adapter text NOT NULL,
+    llm_provider text,
+    model text,
+    system_prompt text,
+    avatar_seed text,
+    avatar_style text,
+    tool_profile text NOT NULL,
+    timeout_seconds integer NOT NULL,
+    memory_enabled boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    deleted_at timestamptz,
+    PRIMARY KEY (workspace_id, id),
+    CHECK (agent_role <> 'LEAD' OR crew_id IS NOT NULL)
+);
+CREATE UNIQUE INDEX agents_slug ON agents (workspace_id, slug) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX agents_lead ON agents (workspace_id, crew_id) WHERE agent_role = 'LEAD' AND deleted_at IS NULL;
+CREATE INDEX agents_of_crew ON agents (workspace_id, crew_id) WHERE deleted_at IS NULL;
+
 CREATE TABLE users (
     id uuid PRIMARY KEY,
     name text NOT NULL,

@@ -1,0 +1,1 @@
+"""Crews and their agents: what they may look like, and how they change."""
