@@ -241,6 +241,7 @@ class Batch:
         if head.is_new:
             head.crew_id, head.team_id = row.crew_id, row.team_id
             self._heads[part.stream_id] = head
+            _reach([event for event in events if event.stream_id == part.stream_id], head)
         for event, draft in zip(events, decision.drafts, strict=True):
             self._add(event, self._heads[event.stream_id], draft)
             if event.type in rules.state_events and event.stream_id == part.stream_id:
@@ -369,6 +370,13 @@ def _divided(rules: Rules, before: Any, after: Any) -> tuple[Any, Mapping[UUID, 
         return document, {}
     changed = (part_id for part_id, part in parts.items() if old.get(part_id) is not part)
     return document, {part_id: (rules.part_row(parts[part_id]), parts[part_id]) for part_id in changed}
+
+
+def _reach(events: Sequence[Event], head: Head) -> None:
+    """Let the first events of a stream reach the channels that only their own folding has named."""
+    for event in events:
+        msgspec.structs.force_setattr(event, "crew_id", head.crew_id)  # nobody has seen it yet
+        msgspec.structs.force_setattr(event, "team_id", head.team_id)
 
 
 def _json(draft: Draft) -> str:

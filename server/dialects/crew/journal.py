@@ -81,11 +81,11 @@ KINDS = (
     Kind("checkpoint_created", "checkpoint.created", "checkpoint", "notice", actor="user"),
     Kind("checkpoint_restored", "checkpoint.restored", "checkpoint looked back at", "notice", actor="user"),
     Kind("fork_created", "fork.created", "forked from another mission", "notice", actor="user"),
-    Kind("crew.created", "crew.created", "crew {name} was made", actor="user"),
-    Kind("crew.updated", "crew.updated", "crew {name} was changed", actor="user"),
+    Kind("crew.created", "crew.created", "crew was made", actor="user"),
+    Kind("crew.updated", "crew.updated", "crew was changed", actor="user"),
     Kind("crew.deleted", "crew.deleted", "crew was removed", "notice", actor="user"),
-    Kind("agent.created", "agent.created", "agent {name} was made", actor="user"),
-    Kind("agent.updated", "agent.updated", "agent {name} was changed", actor="user"),
+    Kind("agent.created", "agent.created", "agent was made", actor="user"),
+    Kind("agent.updated", "agent.updated", "agent was changed", actor="user"),
     Kind("agent.deleted", "agent.deleted", "agent was removed", "notice", actor="user"),
 )
 """Every sort of entry. Of two that fit one event, which may only differ in their `what`, the exact one counts.
