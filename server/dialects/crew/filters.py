@@ -1,6 +1,7 @@
 """What a client wants of the journal: the filters of a request, for the log and for what comes live."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -79,7 +80,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
             and (not self.actors or journal.author_of(event, kind) in self.actors)
             and (self.since is None or event.at >= self.since)
             and (self.until is None or at <= self.until)
-            and (self.text is None or any(self.text in said.lower() for said in (event.content, event.metadata)))
+            and (self.text is None or any(self.text in said.lower() for said in (event.content, _text(data))))
         )
         return kind if fits else None
 
@@ -137,13 +138,14 @@ def _moment(request: web.Request, name: str) -> datetime | None:
     text = word(request, name)
     if not text:
         return None
+    wrong = BadRequest(f"bad {name}: {text[:60]!r} is no time like 2026-01-15T10:00:00Z")
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise BadRequest(f"bad {name}: {text[:60]!r} is no time like 2026-01-15T10:00:00Z")
-    return at
+        if at.tzinfo is None:
+            raise wrong
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):  # of no form, or before the first year
+        raise wrong from None
 
 
 def _words(request: web.Request) -> str | None:
@@ -151,6 +153,11 @@ def _words(request: web.Request) -> str | None:
     if text and len(text) > MOST_WORDS:
         raise BadRequest(f"q has at most {MOST_WORDS} characters")
     return text.lower() if text else None
+
+
+def _text(data: dict[str, Any]) -> str:
+    """Metadata as the database shows it when it is asked for words."""
+    return msgspec.json.encode(data).decode()
 
 
 def _escaped(text: str) -> str:

@@ -156,7 +156,7 @@ RETURN (e.crew_id IS NOT NULL OR e.stream_id = e.workspace_id)
     AND (agents IS NULL OR coalesce(e.metadata ->> 'agent_id', e.metadata -> 'fields' ->> 'agent_id') = ANY(agents))
     AND (run IS NULL OR coalesce(e.metadata ->> 'run_id', e.metadata -> 'fields' ->> 'run_id') = run)
     AND (until IS NULL OR date_trunc('milliseconds', e.at) <= until)
-    AND (words IS NULL OR e.content ILIKE words OR e.metadata::text ILIKE words)
+    AND (words IS NULL OR e.content ILIKE words OR e.metadata::jsonb::text ILIKE words)
     AND (authors IS NULL
          OR CASE WHEN e.actor IS NULL THEN journal_facet(e.type, e.metadata) LIKE ANY(unsigned)
                  ELSE CASE WHEN e.actor LIKE 'agent:%' THEN 'agent' ELSE 'user' END = ANY(authors) END);

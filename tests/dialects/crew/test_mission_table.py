@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from server.auth.roles import ROLES
+from server.dialects.crew import ids
 from server.dialects.crew.routes import MISSIONS, SHARED
 from server.routing import Route
-from tests.dialects.control.driving import Answer
+from tests.dialects.control.driving import Answer, ask
 from tests.dialects.crew.people import Person, Team
 from tests.dialects.crew.world import UNKNOWN, WAYS, Crew, refusal
 
@@ -51,7 +52,9 @@ TABLE: dict[str, Case] = {
         None, 200, _each("cannot start mission in {} state, must be PLANNING", 400, {"PLANNING": 200})
     ),
     f"POST {MISSION}/restart": Case(
-        None, 200, _each("cannot restart mission in {} state", 409, dict.fromkeys(("COMPLETED", "FAILED", "CANCELLED"), 200))
+        None,
+        200,
+        _each("cannot restart mission in {} state", 409, dict.fromkeys(("COMPLETED", "FAILED", "CANCELLED"), 200)),
     ),
     f"POST {MISSION}/resume": Case(
         None, 200, _each("can only resume FAILED missions, current status: {}", 409, {"FAILED": 200})
@@ -153,9 +156,7 @@ async def test_a_route_answers_by_the_status_of_the_mission(team: Team, crew: Cr
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name)
-async def test_who_may_not_is_refused_in_every_status_and_changes_nothing(
-    team: Team, crew: Crew, route: Route
-) -> None:
+async def test_who_may_not_is_refused_in_every_status_and_changes_nothing(team: Team, crew: Crew, route: Route) -> None:
     callers = [*ROLES, "reader", "writer", "admin", "outsider", "nobody"]
     for status in WAYS:
         at = await scene(crew, status)
@@ -206,8 +207,6 @@ def _without_path(answer: Answer) -> Any:
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "Id}" in route.path], ids=name)
 async def test_both_spellings_of_an_id_are_one_id(crew: Crew, route: Route) -> None:
-    from server.dialects.crew import ids
-
     at = await scene(crew, "PLANNING")
     prefixes = {"{checkpointId}": ids.CHECKPOINT}
     plain = {
@@ -230,8 +229,6 @@ async def test_a_page_of_another_origin_may_change_nothing(team: Team, crew: Cre
 
 
 async def test_only_the_list_of_missions_needs_no_workspace(team: Team, crew: Crew) -> None:
-    from tests.dialects.control.driving import ask
-
     for route in ROUTES:
         answer = await ask(team["VIEWER"].http, route.method, route.path.replace("{", "x").replace("}", "x"))
         if route in SHARED:
