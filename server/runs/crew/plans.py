@@ -34,7 +34,7 @@ class Planned(NamedTuple):
 
 def planned(line: str) -> Planned | None:
     """What a line says; None for one without a title."""
-    head, _, description = line.strip().partition(_TELLS)
+    head, _, description = f" {line.strip()}".partition(_TELLS)
     words = head.split()
     agent, attempts, is_required = None, None, False
     while words:
@@ -47,7 +47,7 @@ def planned(line: str) -> Planned | None:
         else:
             break
         words.pop()
-    title, _, needs = f"{' '.join(words)} ".partition(_NEEDS)
+    title, _, needs = f" {' '.join(words)} ".partition(_NEEDS)
     if not title.strip():
         return None
     return Planned(
