@@ -69,7 +69,7 @@ KINDS = (
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="resume"),
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="rework"),
     Kind("task_waiting", "task.waiting", "task waits", "notice"),
-    Kind("run_started", "run.started", "run began, to {purpose}"),
+    Kind("run_started", "run.started", "run began, {purpose}"),
     Kind(_RUN, "run.failed", "run failed", "error", what="failed"),
     Kind(_RUN, "run.failed", "run was lost", "warn", what="crashed"),
     Kind(_RUN, "run.cancelled", "run was cancelled", "notice", what="cancelled"),
