@@ -29,6 +29,7 @@ test: lint ## everything that must hold: lint, then every test
 	@$(BIN)/python -m pytest
 
 test-agents: $(VENV)/.dev $(AGENTS)/node_modules/.package-lock.json ## run the real coding agents from npm with a scripted model; RECORD=1 records anew
+	@command -v bwrap >/dev/null || { echo "the real agents are tried in their sandbox: apt-get install bubblewrap" >&2; exit 1; }
 	@RECORD=$(RECORD) $(BIN)/python -m pytest -m real_agents tests/agents/real
 
 # Not `npm ci`: that refuses a registry which lacks the programs of other platforms.

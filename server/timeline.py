@@ -79,6 +79,8 @@ async def timeline_channel(services: Core, who: Principal, text: str) -> tuple[C
 class TimelineSse:
     """Stored events as server-sent events."""
 
+    is_whole = True
+
     def __init__(self, channel: Channel, epoch: str) -> None:
         self._epoch = epoch
 
@@ -97,6 +99,8 @@ class TimelineSse:
 
 class TimelineSocket:
     """Stored events as WebSocket messages of one channel."""
+
+    is_whole = True
 
     def __init__(self, channel: Channel, epoch: str) -> None:
         self._name = f"timeline:{channel.id}"

@@ -105,6 +105,16 @@ class Missions:
             deeper = await connection.fetch(queries.missions.level, workspace_id, parents, 1)
         return Family(root, found, bool(deeper))
 
+    async def above(self, workspace_id: UUID, mission_id: UUID) -> list[MissionRow]:
+        """The mission's parent, its parent's parent, and so on."""
+        return await self._rows(queries.missions.above, workspace_id, mission_id)
+
+    async def spent_below(self, workspace_id: UUID, mission_id: UUID) -> list[Any]:
+        """What child missions have spent, themselves and below them, as their kinds keep it in JSON."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.missions.spent_below, workspace_id, mission_id)
+        return [msgspec.json.decode(part) for row in rows for part in row if part is not None]
+
     async def with_relatives(self, workspace_id: UUID, mission_ids: Sequence[UUID], *, levels: int) -> list[UUID]:
         """Those of the missions that have tasks, a parent or children, and the missions up to `levels` above them."""
         async with self._database.reading() as connection:

@@ -1,8 +1,8 @@
 """Runs: the leases of agent turns, so that a crash leaves none stuck."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,7 @@ from storage.queries import queries
 
 
 class OpenRun(NamedTuple):
-    """A mission whose turn is going on; `owner` is None when nobody has claimed it yet."""
+    """A mission whose turn is going on; `owner` is None when nobody has claimed it yet. `used` is as it was renewed with."""
 
     workspace_id: UUID
     mission_id: UUID
@@ -20,8 +20,19 @@ class OpenRun(NamedTuple):
     run_id: UUID
     owner: str | None
     partial: str | None
+    used: dict[str, Any]
     is_expired: bool
     is_old: bool
+
+
+class Unfinished(NamedTuple):
+    """A run that is over for its mission, and not yet in its own row."""
+
+    workspace_id: UUID
+    mission_id: UUID
+    run_id: UUID
+    owner: str
+    is_expired: bool
 
 
 class Idle(NamedTuple):
@@ -30,6 +41,17 @@ class Idle(NamedTuple):
     workspace_id: UUID
     mission_id: UUID
     kind: str
+
+
+class AgentSession(NamedTuple):
+    """An agent's own session: its name, when it was begun or last loaded, what it has cost so far by the agent's count."""
+
+    id: str | None = None
+    begun_at: datetime | None = None
+    cost: float = 0.0
+
+
+NO_SESSION = AgentSession()
 
 
 class Runs:
@@ -47,22 +69,41 @@ class Runs:
         owner: str,
         seconds: float,
         backend: str,
-        sandbox: str = "none",
     ) -> bool:
         """Take a run; False when somebody has or had it."""
         async with self._database.reading() as connection:
             claimed = await connection.fetchval(
-                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend, sandbox
+                queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend
             )
         return claimed is not None
 
     async def renew(
-        self, workspace_id: UUID, run_id: UUID, *, owner: str, seconds: float, partial: str, partial_after: int
+        self,
+        workspace_id: UUID,
+        run_id: UUID,
+        *,
+        owner: str,
+        seconds: float,
+        partial: str,
+        partial_after: int,
+        used: Mapping[str, Any],
+        session: AgentSession = NO_SESSION,
+        sandbox: str | None = None,
     ) -> bool:
-        """Prolong a lease and keep the text said so far, since a sequence; False when the run is no longer ours."""
+        """Prolong a lease. Keeps what whoever finds the run needs: the text said so far, since a sequence, what was used, the
+        session, and what the agent got around it. False when the run is no longer ours."""
         async with self._database.reading() as connection:
             kept = await connection.fetchval(
-                queries.runs.renew, workspace_id, run_id, owner, seconds, partial, partial_after
+                queries.runs.renew,
+                workspace_id,
+                run_id,
+                owner,
+                seconds,
+                partial,
+                partial_after,
+                *session,
+                msgspec.json.encode(used).decode(),
+                sandbox,
             )
         return kept is not None
 
@@ -74,8 +115,9 @@ class Runs:
         outcome: str,
         cost_cents: int = 0,
         usage: dict[str, int] | None = None,
+        sandbox: str | None = None,
     ) -> None:
-        """Note how a run ended."""
+        """Note how a run ended; None for what is not known changes nothing."""
         async with self._database.reading() as connection:
             await connection.execute(
                 queries.runs.finish,
@@ -84,22 +126,19 @@ class Runs:
                 outcome,
                 cost_cents,
                 msgspec.json.encode(usage or {}).decode(),
+                sandbox,
             )
 
-    async def keep_session(
-        self, workspace_id: UUID, run_id: UUID, session_id: str, session_at: datetime | None
-    ) -> None:
-        """Note the session that a run works in, and when it was begun or loaded."""
+    async def keep_session(self, workspace_id: UUID, run_id: UUID, session: AgentSession) -> None:
+        """Note the session that a run works in."""
         async with self._database.reading() as connection:
-            await connection.execute(queries.runs.keep_session, workspace_id, run_id, session_id, session_at)
+            await connection.execute(queries.runs.keep_session, workspace_id, run_id, *session)
 
-    async def last_session(
-        self, workspace_id: UUID, mission_id: UUID, backend: str
-    ) -> tuple[str | None, datetime | None]:
-        """The newest session that this backend had on the mission, and when it was begun or last loaded."""
+    async def last_session(self, workspace_id: UUID, mission_id: UUID, backend: str) -> AgentSession:
+        """The newest session that this backend had on the mission."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(queries.runs.last_session, workspace_id, mission_id, backend)
-        return (None, None) if row is None else (row["session_id"], row["session_at"])
+        return NO_SESSION if row is None else AgentSession(row["session_id"], row["session_at"], row["session_cost"])
 
     async def going_on(self, workspace_id: UUID, mission_id: UUID) -> tuple[UUID, str] | None:
         """The run that is going on in a mission right now, and the backend that works in it."""
@@ -111,7 +150,17 @@ class Runs:
         """Every mission, of every workspace, whose turn is going on."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(queries.runs.open)
-        return [OpenRun(**{name: row[name] for name in OpenRun._fields}) for row in rows]
+        used = [msgspec.json.decode(row["used"] or "{}") for row in rows]
+        return [
+            OpenRun(**{name: row[name] for name in OpenRun._fields} | {"used": use})
+            for row, use in zip(rows, used, strict=True)
+        ]
+
+    async def unfinished(self) -> Sequence[Unfinished]:
+        """Runs of every workspace whose end was not noted after their missions had gone on."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(queries.runs.unfinished)
+        return [Unfinished(**{name: row[name] for name in Unfinished._fields}) for row in rows]
 
     async def waiting(self, limit: int) -> Sequence[Idle]:
         """Missions with queued messages and no turn, the longest waiting first."""

@@ -23,6 +23,9 @@ KEPT_PIECES = 8
 class Encoding(Protocol):
     """Turns events into whole frames for one feed; owned by a dialect. Pure: the same event gives the same bytes."""
 
+    is_whole: bool
+    """Whether every event has frames."""
+
     def event(self, event: Event, prev: int) -> bytes:
         """The frames of one event, joined; `prev` is the position of the event before it in this feed that had any.
 
@@ -88,7 +91,8 @@ class Feed:
     def prime(self, prev: int) -> None:
         """Tell the position of the feed's last event when it was made; frames can be encoded from now on."""
         self.ring = Ring(prev, prev, self._ring_bytes)
-        self._prev = prev
+        # The last event before may have had no frames, and who comes from before it would miss it: 0 misleads nobody.
+        self._prev = prev if self.encoding.is_whole else 0
         backlog, self._backlog = self._backlog, []
         for event in backlog:
             self.append(event)

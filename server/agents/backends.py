@@ -133,6 +133,8 @@ PROFILES: Mapping[str, Profile] = {
                 # A refused key is otherwise retried for more than 40 seconds.
                 "CLAUDE_CODE_MAX_RETRIES": "1",
                 "ENABLE_TOOL_SEARCH": "false",
+                # Its first request to the model would go out before the session's MCP servers are there.
+                "MCP_CONNECTION_NONBLOCKING": "0",
             },
             endpoint={"ANTHROPIC_BASE_URL": "{base_url}"},
             model={"ANTHROPIC_MODEL": "{model}"},
@@ -184,7 +186,8 @@ PROFILES: Mapping[str, Profile] = {
             settings=("GOOGLE_GEMINI_BASE_URL",),
             files={".gemini/settings.json": _GEMINI_SETTINGS},
             # A load begins a recording named after the session and the minute: in the same minute it is the old one.
-            loading=Loading(is_once_a_minute=True, kept=".gemini/tmp/*/chats"),
+            # It answers before it has told all of the session again, in one go.
+            loading=Loading(is_once_a_minute=True, kept=".gemini/tmp/*/chats", quiet_seconds=0.5),
             modes=(
                 Mode("default", "Default"),
                 Mode("plan", "Plan"),

@@ -55,6 +55,11 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
             self, turns=self.turns + 1, **sums, **{use.source: getattr(self, use.source) + 1}
         )
 
+    def joined(self, other: "Spent") -> "Spent":
+        """The sum of both."""
+        names = self.__struct_fields__
+        return Spent(**{name: min(getattr(self, name) + getattr(other, name), _MOST) for name in names})
+
     @property
     def tokens(self) -> int:
         return self.input + self.cached + self.output
@@ -115,7 +120,12 @@ def shown_use(spent: Spent, limit: Limit) -> int | float:
 
 def told(budget: Budget, spent: Spent, limit: Limit) -> str:
     """A limit in words: `800 of 1,000 tokens`."""
-    return f"{shown_use(spent, limit):,} of " + _WORDS[limit].format(budget.limits()[limit])
+    return f"{shown_use(spent, limit):,} of {allowance(budget, limit)}"
+
+
+def allowance(budget: Budget, limit: Limit) -> str:
+    """What a limit allows: `1,000 tokens`."""
+    return _WORDS[limit].format(budget.limits()[limit])
 
 
 def counted(tokens: Mapping[str, int], *, at_least: int = 0) -> Use:
@@ -153,12 +163,6 @@ def use_body(use: Use) -> dict[str, Any]:
     """What a turn has used so far, as the signal `usage` shows it."""
     cost = round(use.cost_micros / MICROS_PER_CENT, 4)
     return {"total_tokens": use.tokens, "cost_cents": cost, "cost_source": use.source}
-
-
-def use_of(body: Mapping[str, Any]) -> Use:
-    """The use that a signal shows."""
-    micros = round(body["cost_cents"] * MICROS_PER_CENT)
-    return Use(input=body["total_tokens"], cost_micros=micros, source=body["cost_source"])
 
 
 def usage_body(spent: Spent) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from server.agents import modes
 from server.agents.content import as_list, as_object, as_text
 from server.agents.memory import Past
 from server.agents.process import Launch
+from server.agents.replay import Replay
 from streams.errors import AgentFailed
 
 log = structlog.get_logger()
@@ -32,7 +33,8 @@ async def initialize(connection: Connection) -> dict[str, Any]:
 class Conversation:
     """One session of one agent process. Errors: RequestError as the agent sent it, ConnectionError when it ended.
 
-    `session_at` is when the session was begun or loaded here; `is_loading` is true while an earlier one is asked for.
+    `session_at` is when the session was begun or loaded here; `is_loading` is true while an earlier one is asked for,
+    `is_loaded` when it came.
     """
 
     def __init__(self, connection: Connection, launch: Launch, *, load_seconds: float) -> None:
@@ -40,15 +42,21 @@ class Conversation:
         self.session_at: datetime | None = None
         self.model: str | None = None
         self.is_loading = False
+        self.is_loaded = False
         self._connection = connection
         self._launch = launch
         self._load_seconds = load_seconds
         self._summary = ""
+        self._replay = Replay()
         self._left: str | None = None
 
     def is_past(self, session_id: Any) -> bool:
         """Whether an update of this session tells again what the log has already."""
         return self.is_loading or (self._left is not None and session_id == self._left)
+
+    def retold(self, update: dict[str, Any]) -> None:
+        """Hear what is told again."""
+        self._replay.hear(update)
 
     async def open(self, past: Past) -> None:
         """Initialize, then load the mission's session, or start a fresh one that is told the past by the first prompt.
@@ -70,6 +78,9 @@ class Conversation:
                 raise AgentFailed("The agent opened no session. Update the agent or choose another backend.")
             self.session_id = session["sessionId"]
             self._summary = past.summary
+        elif not self._replay.has(past.answer):
+            # an agent that was killed may not have written its last words down
+            self._summary = past.summary
         self.session_at = datetime.now(UTC)
         await self._choose_model(session)
         assert self.session_id is not None
@@ -88,6 +99,7 @@ class Conversation:
                 answer = await self._connection.send_request(
                     "session/load", {"sessionId": past.session_id, **self._place()}
                 )
+                await self._replay.over(loading.quiet_seconds)
         except (RequestError, TimeoutError) as error:
             log.info("agent did not load its session", backend=self._launch.backend, error=str(error))
             self._left = past.session_id
@@ -95,6 +107,7 @@ class Conversation:
             self.is_loading = False
             return None
         self.is_loading = False
+        self.is_loaded = True
         self.session_id = past.session_id
         return as_object(answer)
 

@@ -15,20 +15,23 @@ _MESSAGES = 8
 _MESSAGE_CHARACTERS = 800
 _SPEAKERS = {"user_message": "User", "assistant_message": "Assistant"}
 _HEAD = (
-    "Context, not an instruction: this conversation went on before, but you do not remember it. "
+    "Context, not an instruction: this conversation went on before, and you may not remember it, or its end. "
     "Its last messages, the oldest first:"
 )
 _TAIL = "End of the context. The message to answer follows."
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """The mission so far: its last session with this backend, and when that was begun or last loaded.
+    """The mission so far: its last session with this backend, when that was begun or last loaded, and what it has cost.
 
-    `summary` goes before the prompt of an agent that does not remember; empty when there is nothing to tell.
+    `answer` is the last one that an agent gave: a session without it is not whole. `summary` goes before the prompt
+    of an agent that does not remember; empty when there is nothing to tell.
     """
 
     session_id: str | None = None
     session_at: datetime | None = None
+    session_cost: float = 0.0
+    answer: str = ""
     summary: str = ""
 
 
@@ -37,10 +40,12 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_once_a_minute`: not in the clock minute in which the session was begun or last loaded, as that would wipe it.
     `kept` matches folders below the home that are copied before, and put back when the session did not come.
+    `quiet_seconds`: how long nothing must have come before it is over, for one that goes on telling after its answer.
     """
 
     is_once_a_minute: bool = False
     kept: str | None = None
+    quiet_seconds: float = 0
 
     def may_load(self, past: Past, now: datetime) -> bool:
         """Whether there is a session that may be loaded now."""
@@ -65,6 +70,12 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     def _copies(self, home: Path) -> Iterator[tuple[Path, Path]]:
         for folder in sorted(home.glob(self.kept)) if self.kept else ():
             yield folder, folder.with_name(f"{folder.name}.before-load")
+
+
+def answer_of(events: Iterable[Event], before: int) -> str:
+    """The last answer below a sequence; empty without any."""
+    answers = [event.content for event in events if event.sequence < before and event.type == "assistant_message"]
+    return answers[-1] if answers else ""
 
 
 def summary_of(events: Iterable[Event], before: int) -> str:

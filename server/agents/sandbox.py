@@ -58,13 +58,6 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
             )
         return program
 
-    async def kind(self) -> Kind:
-        """What an agent that starts now gets, or would get: where one is required and missing, none."""
-        try:
-            return "bubblewrap" if await self.program() else "none"
-        except AgentFailed:
-            return "none"
-
     def look(self) -> tuple[str | None, str | None]:
         """The working bubblewrap, else why there is none. The first look really starts it; later ones remember."""
         found = shutil.which(_PROGRAM, path=self.path)

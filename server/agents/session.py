@@ -12,6 +12,7 @@ from server.agents.acp_transport import AgentTransport
 from server.agents.clocks import TurnLimits
 from server.agents.content import as_object
 from server.agents.conversation import Conversation
+from server.agents.memory import Past
 from server.agents.policy import DEFAULT, Policy, covers
 from server.agents.process import AgentProcess, Launch
 from server.agents.spawning import spawn
@@ -34,8 +35,8 @@ class Hearer(Protocol):
 class Session:
     """A running agent. Made by `start`; `close` must be awaited. `hearer` may be changed at any time.
 
-    `cost` is what the agent said that the session had cost at the end of its last turn, `widest` the most that its
-    turns were allowed.
+    `cost` is what the session had cost at the end of its last turn, as the agent counts it, `widest` the most that
+    its turns were allowed.
     """
 
     def __init__(self, launch: Launch, process: AgentProcess, hearer: Hearer, limits: TurnLimits) -> None:
@@ -45,6 +46,7 @@ class Session:
         self.cost = 0.0
         self.widest: Policy = DEFAULT
         self._has_left_its_mode = False
+        self._cost_told: float | None = None
         self.transport = AgentTransport(
             process.stdout,
             process.stdin,
@@ -69,6 +71,12 @@ class Session:
             raise
         return cls(launch, process, hearer, limits)
 
+    async def open(self, past: Past) -> None:
+        """Open the mission's session. What it had cost before is known by the agent's word while it loads, else by ours."""
+        await self.conversation.open(past)
+        if self.conversation.is_loaded:
+            self.cost = past.session_cost if self._cost_told is None else self._cost_told
+
     @property
     def is_alive(self) -> bool:
         """Whether it can be spoken to."""
@@ -90,7 +98,7 @@ class Session:
             self._has_left_its_mode = update.get("currentModeId") != self.launch.mode
         elif kind == "usage_update" and self.conversation.is_loading:
             amount = as_object(update.get("cost")).get("amount")
-            self.cost = float(amount) if isinstance(amount, int | float) else self.cost
+            self._cost_told = float(amount) if isinstance(amount, int | float) else self._cost_told
 
     async def close(self, *, exit_seconds: float, term_seconds: float) -> None:
         """End the agent and everything that it started; what it says meanwhile is still heard."""
@@ -108,6 +116,7 @@ class Session:
             update = as_object(fields.get("update"))
             self._follow(update)
             if self.conversation.is_past(fields.get("sessionId")):
+                self.conversation.retold(update)
                 self.transport.settle()  # nothing of it waits to be recorded
             else:
                 self.hearer.update(fields.get("update"))

@@ -126,7 +126,13 @@ class ToolCall(msgspec.Struct, kw_only=True):
     @property
     def tool_name(self) -> str:
         """The tool's own name where the agent gives one, else the common name of its kind."""
-        return self.name or _NAMES.get(self.kind, "Tool")
+        return self.name or self._mcp_name() or _NAMES.get(self.kind, "Tool")
+
+    def _mcp_name(self) -> str:
+        """The name of an MCP server's tool that comes as a command, as the one agent that names them all would."""
+        args = as_object(self.args)
+        server, tool = as_text(args.get("server")), as_text(args.get("tool"))
+        return f"mcp__{server}__{tool}"[:100] if tool and self.title == f"mcp.{server}.{tool}" else ""
 
     @property
     def subject(self) -> str:

@@ -124,7 +124,7 @@ class _Turn:
         session = warm
         if session is not None:
             session.hearer = self
-            self._mapper.usage.cost_before = session.cost
+            self._opened(session)
         elif self._cancel.is_set():
             return TurnOutcome(text="", success=False, reason="cancelled")
         else:
@@ -152,12 +152,19 @@ class _Turn:
         return self._outcome(talk, error_text, session.conversation)
 
     async def _talk(self, session: Session, prompt: str, past: Past | None) -> dict[str, Any]:
+        await self._sink.sandboxed(session.process.sandbox)
         if past is not None:
-            await session.conversation.open(past)
-            self._mapper.usage.cost_before = session.cost
+            await session.open(past)
+            self._opened(session)
         session.transport.begin()
         self._mapper.model = session.conversation.model
         return await session.conversation.prompt(prompt)
+
+    def _opened(self, session: Session) -> None:
+        self._mapper.usage.cost_before = session.cost
+        session_id, session_at = session.conversation.session_id, session.conversation.session_at
+        if session_id is not None and session_at is not None:
+            self._sink.opened(session_id, session_at, session.cost)
 
     # what the session hears
 
@@ -228,7 +235,10 @@ class _Turn:
                     drafts += self._mapper.update(item)
             if drafts:
                 await self._sink.record(drafts)
-            for signal in [] if is_ended else self._mapper.signals():
+            news = self._mapper.signals()
+            if is_ended or any(signal.type == "usage" for signal in news):
+                self._sink.used(self._mapper.usage.use(self._mapper.model), self._mapper.usage.cost)
+            for signal in [] if is_ended else news:
                 self._sink.signal(signal.type, signal.body)
             for question, reply in asked:
                 self._questions.ask(question, reply)

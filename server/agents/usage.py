@@ -8,6 +8,7 @@ from server.agents.content import as_count, as_object, as_text
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _MAX_KEYS = 16
+_ROUNDING = 1e-6
 
 
 class Usage:
@@ -27,6 +28,8 @@ class Usage:
         amount = cost.get("amount")
         if isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < 1e9:
             self.cost, self.currency = float(amount), as_text(cost.get("currency"))[:3].upper() or "USD"
+            if amount < self.cost_before - _ROUNDING:  # the agent has begun to count anew
+                self.cost_before = 0.0
 
     def take_response(self, response: dict[str, Any]) -> None:
         """The prompt's response: `usage`, or what some agents put into `_meta` instead."""
@@ -40,9 +43,9 @@ class Usage:
         Until the tokens are reported, those in the context window are the least that was used. `cost_before` is what
         the session had cost when the turn began.
         """
-        reported = self.cost if self.currency == "USD" else None
-        if reported is not None and reported >= self.cost_before:
-            reported -= self.cost_before
+        reported = None
+        if self.cost is not None and self.currency == "USD":
+            reported = max(0.0, self.cost - self.cost_before)
         return billed(counted(self.tokens, at_least=self.context.get("used", 0)), model, reported)
 
     def metadata(self) -> dict[str, Any] | None:

@@ -16,8 +16,6 @@ from streams.errors import TokenExpired, Unprocessable
 
 SHORTEST_SECRET = 16
 TICKET_SECONDS = 15 * 60
-RUN_SECONDS = 7 * 24 * 3600
-"""The longest that an agent's token is signed for; it counts only while a run of its mission goes on."""
 _LEEWAY_SECONDS = 5
 _ALGORITHM = "HS256"
 _TICKET = "ws"
@@ -76,22 +74,20 @@ class Sessions:
         return self._sign(claims)
 
     def run_token(self, claim: RunClaim) -> str:
-        """A token for the agent of one run."""
-        now = int(self._clock())
+        """A token for the agent of one run. It has no end of its own: it is good while a run of the mission goes on."""
         return self._sign(
             {
                 "sub": str(claim.run_id),
                 "aud": _RUN,
                 "mis": str(claim.mission_id),
                 "wsp": str(claim.workspace_id),
-                "iat": now,
-                "exp": now + RUN_SECONDS,
+                "iat": int(self._clock()),
             }
         )
 
     def read_run_token(self, text: str) -> RunClaim | None:
-        """Whose run's token this is. None for what is none of ours; TokenExpired for one that has ended."""
-        claims = self._verified(text)
+        """Whose run's token this is, None for what is none. Whether it still counts is the run's to say, not the clock's."""
+        claims = self._signed(text)
         if claims is None or claims.get("aud") != _RUN:
             return None
         workspace_id, mission_id, run_id = (_uuid(claims.get(name)) for name in ("wsp", "mis", "sub"))
@@ -120,8 +116,20 @@ class Sessions:
     def _sign(self, claims: dict[str, Any]) -> str:
         return jwt.encode({"alg": _ALGORITHM}, claims, self._key, algorithms=[_ALGORITHM])
 
-    def _verified(self, text: str) -> dict[str, Any] | None:
+    def _signed(self, text: str) -> dict[str, Any] | None:
+        """The claims of what we have signed, of whatever age."""
         if text.count(".") != 2 or not text.isascii():
+            return None
+        try:
+            claims: dict[str, Any] = jwt.decode(text, self._key, algorithms=[_ALGORITHM]).claims
+        except (JoseError, ValueError):
+            return None
+        return claims
+
+    def _verified(self, text: str) -> dict[str, Any] | None:
+        """The claims of what we have signed, with an end that has not come. TokenExpired when it has."""
+        claims = self._signed(text)
+        if claims is None:
             return None
         rules = jwt.JWTClaimsRegistry(
             now=int(self._clock()),
@@ -131,7 +139,6 @@ class Sessions:
             exp={"essential": True},
         )
         try:
-            claims = jwt.decode(text, self._key, algorithms=[_ALGORITHM]).claims
             rules.validate(claims)
         except ExpiredTokenError:
             raise TokenExpired(reason="session_expired") from None

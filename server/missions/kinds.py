@@ -31,16 +31,23 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     permission_policy: Policy | None = None
     budget: Budget = Budget()
     spent: Spent = Spent()
+    spent_below: Spent = Spent()
+    """The sum over all missions below; it counts against the budget too."""
+    warned: tuple[Limit, ...] = ()
     reached: tuple[Limit, ...] = ()
     """The limits of the budget that are used up."""
     queue: tuple[tuple[str, str, str | None], ...] = ()
     """Waiting messages: id, content, agent."""
+    repeats: int = 0
+    """How many messages stand in the log twice: when they came, and when their turn began."""
     run_id: UUID | None = None
     run_sequence: int | None = None
     """The sequence of the user_message that the running turn answers."""
     run_agent: str | None = None
     """The agent that the running turn was begun with: the message's own, else the mission's."""
     tasks: tuple[Task, ...] = ()
+    sandbox: str | None = None
+    """What the last turn's agent had around it, bubblewrap or none; None before there was one."""
     progress: Progress | None = None
     """As last reported; None when nobody has."""
 

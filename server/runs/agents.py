@@ -7,9 +7,9 @@ from uuid import UUID
 
 from server.agents import profiles
 from server.agents.between import Between
-from server.agents.memory import CONVERSATION, Past, summary_of
+from server.agents.memory import CONVERSATION, Past, answer_of, summary_of
 from server.agents.policy import DEFAULT, POLICIES, Policy
-from server.agents.sandbox import Kind, Sandbox
+from server.agents.sandbox import Sandbox
 from server.agents.session import Session
 from server.agents.tooling import McpServer
 from server.agents.turn import TurnLimits, TurnOutcome, run_turn
@@ -48,10 +48,6 @@ class MissionAgents:
         self._sandbox = sandbox
         self._limits = limits
         self._tools = tools
-
-    async def sandbox(self) -> Kind:
-        """What an agent that starts now gets around it."""
-        return await self._sandbox.kind()
 
     async def run(self, turn: Turn, facts: Facts) -> TurnOutcome:
         """One turn. MissionstreamError when the agent's start cannot even be tried."""
@@ -99,11 +95,18 @@ class MissionAgents:
 
     async def _past(self, turn: Turn, backend: str) -> Past:
         """What the turn's agent may know of the mission so far."""
-        session_id, session_at = await self._runs.last_session(turn.workspace_id, turn.mission_id, backend)
+        session = await self._runs.last_session(turn.workspace_id, turn.mission_id, backend)
         said = await self._log.newest(
             turn.workspace_id, turn.mission_id, CONVERSATION, limit=_MESSAGES, max_bytes=_MESSAGES_BYTES
         )
-        return Past(session_id=session_id, session_at=session_at, summary=summary_of(said, turn.started.sequence))
+        before = turn.started.sequence
+        return Past(
+            session_id=session.id,
+            session_at=session.begun_at,
+            session_cost=session.cost,
+            answer=answer_of(said, before),
+            summary=summary_of(said, before),
+        )
 
     async def forget(self, mission_id: UUID) -> None:
         """The mission is deleted: end its agent, and remove the agent's home."""

@@ -1,4 +1,4 @@
-"""Keeps the runs of this process: starts turns as their events commit, cancels, recovers what a dead process left."""
+"""Keeps the runs of this process: starts turns as their events commit, cancels them, gives free slots to who waits."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,17 +10,18 @@ import msgspec
 import structlog
 import uuid_utils.compat as uuids
 
-from server.agents.budgets import MICROS_PER_CENT, Budget, Use
-from server.agents.survivors import sweep, sweep_left
+from server.agents.budgets import MICROS_PER_CENT, Use
 from server.agents.turn import TurnOutcome
 from server.missions.kinds import MissionKind, command
 from server.runs.agents import MissionAgents
-from server.runs.closing import close_questions
-from server.runs.owner import is_dead, this_process
+from server.runs.families import Families
+from server.runs.hearing import HEARD
+from server.runs.owner import this_process
+from server.runs.recovery import Recovery
 from server.runs.turn import Turn, patiently
 from storage.missions import MissionRow, Missions
 from storage.rules import Outcome
-from storage.runs import OpenRun, Runs
+from storage.runs import Runs
 from storage.writer import Writers
 from streams.errors import MissionstreamError, NotFound
 from streams.event import Event
@@ -29,7 +30,6 @@ from streams.hub import Hub
 LEASE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
-_RESTARTED = "The server was restarted while the agent was working"
 log = structlog.get_logger()
 
 
@@ -56,15 +56,14 @@ class RunKeeper:
         self._kinds = kinds
         self._agents = agents
         self._owner = this_process()
+        self._families = Families(missions, kinds, self._execute)
+        self._recovery = Recovery(runs, missions, writers, kinds, self._families, self._execute)
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
         self._is_closing = False
         self._forgetting: set[asyncio.Task[None]] = set()
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "user_message": self._said,
-            "cancel_requested": self._cancelled,
-            "tool_result": self._answered,
-            "mission_settings_updated": self._configured,
             "mission_deleted": self._deleted,
             "assistant_message": lambda event: self._hub.signals.drop(event.stream_id, "text_delta"),
             "thinking": lambda event: self._hub.signals.drop(event.stream_id, "thinking"),
@@ -97,7 +96,7 @@ class RunKeeper:
 
     async def start(self) -> None:
         """Recover what an earlier process left, then keep going."""
-        await self._recover(is_boot=True)
+        await self._recovery.recover(self.turns, is_boot=True, may_start=lambda: self.has_slot)
         self._beat = asyncio.create_task(self._keep(), name="run keeper")
 
     async def close(self) -> None:
@@ -128,8 +127,9 @@ class RunKeeper:
             try:
                 for turn in list(self.turns.values()):
                     await self._renew(turn)
-                await self._recover(is_boot=False)
+                await self._recovery.recover(self.turns, is_boot=False, may_start=lambda: self.has_slot)
                 await self._fill()
+                await self._families.look(self.turns.values())
             except MissionstreamError as error:
                 log.info("runs.waiting", reason=error.message)
             except Exception:
@@ -143,6 +143,9 @@ class RunKeeper:
             seconds=LEASE_SECONDS,
             partial=turn.partial,
             partial_after=turn.sequence,
+            used=msgspec.to_builtins(turn.meter.use),
+            session=turn.session,
+            sandbox=turn.sandbox,
         )
         if not is_ours and turn.is_claimed:  # another process took it for dead and ended it
             turn.cancel.set()
@@ -152,12 +155,15 @@ class RunKeeper:
     def notice(self, events: Sequence[Event]) -> None:
         """Hear of committed events, before the streams do: a signal is gone when the event takes its place."""
         for event in events:
-            react = self._on_event.get(event.type)
-            if react is not None:
-                try:
+            try:
+                if (react := self._on_event.get(event.type)) is not None:
                     react(event)
-                except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
-                    log.exception("runs.notice_failed", type=event.type)
+                if (hear := HEARD.get(event.type)) is not None:
+                    for turn in self.turns.values():
+                        if turn.mission_id == event.stream_id:
+                            hear(turn, event)
+            except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
+                log.exception("runs.notice_failed", type=event.type)
 
     def _said(self, event: Event) -> None:
         if not event.data()["queued"] and not self._is_closing:
@@ -170,39 +176,22 @@ class RunKeeper:
             self.turns[turn.run_id] = turn
             turn.task = asyncio.create_task(self._run(turn), name=f"run {turn.run_id}")
 
-    def _cancelled(self, event: Event) -> None:
-        turn = self.turns.get(UUID(event.data()["run_id"]))
-        if turn is not None:
-            turn.cancel.set()
-
-    def _configured(self, event: Event) -> None:
-        for turn in self.turns.values():
-            if turn.mission_id == event.stream_id:
-                turn.policy = event.data().get("permission_policy", turn.policy)
-                if "budget" in event.data():
-                    turn.meter.allow(Budget(**event.data()["budget"]))
-
     def _deleted(self, event: Event) -> None:
         task = asyncio.create_task(self._agents.forget(UUID(event.data()["mission_id"])))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
-
-    def _answered(self, event: Event) -> None:
-        if event.tool_call_id is None or (event.actor or "").startswith("agent"):
-            return
-        for turn in self.turns.values():
-            if turn.mission_id == event.stream_id:
-                turn.answered(event.tool_call_id, _decoded(event.content))
 
     # turns
 
     async def _run(self, turn: Turn) -> None:
         try:
             mission = await patiently(lambda: self._missions.get(turn.workspace_id, turn.mission_id))
+            turn.has_parent = mission.parent_id is not None
             if await self._claim(turn, mission):
                 await self._work(turn, mission)
         except asyncio.CancelledError:
-            await self._end(turn, _cut_off(turn), "shutdown")
+            cut_off = TurnOutcome(text=turn.partial, success=False, reason="shutdown")
+            await self._end(turn, cut_off)
         except Exception as error:
             log.exception("run.failed", run_id=str(turn.run_id))
             await self._end(turn, TurnOutcome(text=turn.partial, success=False, reason="failed", error=str(error)))
@@ -211,7 +200,6 @@ class RunKeeper:
 
     async def _claim(self, turn: Turn, mission: MissionRow) -> bool:
         facts = self._kinds[mission.kind].facts(mission.state)
-        turn.sandbox = sandbox = await self._agents.sandbox()
         claimed: bool = await patiently(
             lambda: self._runs.claim(
                 turn.workspace_id,
@@ -220,7 +208,6 @@ class RunKeeper:
                 owner=self._owner,
                 seconds=LEASE_SECONDS,
                 backend=facts.backend,
-                sandbox=sandbox,
             )
         )
         turn.is_claimed = claimed
@@ -236,18 +223,31 @@ class RunKeeper:
             verb, run_id = "spend", turn.run_id
             await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
 
+        async def note(sandbox: str) -> None:
+            if sandbox != facts.sandbox:
+                verb, run_id = "note_sandbox", turn.run_id
+                await patiently(
+                    lambda: self._execute(
+                        turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, sandbox=sandbox
+                    )
+                )
+
+        turn.note_sandbox = note
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
-                async with turn.meter.watching(facts.budget, facts.spent, spend):
+                if turn.has_parent:
+                    await self._families.look(self.turns.values())
+                async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
                     outcome = await self._agents.run(turn, facts)
             except MissionstreamError as error:
                 outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
         await self._end(turn, outcome)
 
-    async def _end(self, turn: Turn, outcome: TurnOutcome, reason: str | None = None) -> None:
-        reason = reason or outcome.reason
+    async def _end(self, turn: Turn, outcome: TurnOutcome) -> None:
+        use = turn.meter.total(outcome.use)
         # before the end is known: the next turn, which may begin with it, loads this session
-        await patiently(lambda: self._keep_session(turn, outcome))
+        if turn.session.id is not None:
+            await patiently(lambda: self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session))
         ended: Outcome = await patiently(
             lambda: self._execute(
                 turn.workspace_id,
@@ -255,13 +255,13 @@ class RunKeeper:
                 turn.kind,
                 "end_run",
                 run_id=turn.run_id,
-                reason=reason,
+                reason=outcome.reason,
                 text=outcome.text,
                 error=outcome.error,
                 model=outcome.model,
-                use=turn.meter.total(outcome.use),
+                use=use,
                 usage=outcome.usage,
-                session_id=outcome.session_id,
+                session_id=turn.session.id,
                 next_run_id=None if self._is_closing else uuids.uuid7(),
                 by=turn.actor,
             )
@@ -269,22 +269,21 @@ class RunKeeper:
         self.turns.pop(turn.run_id, None)
         facts = self._kinds[turn.kind].facts(ended.state)
         turn.over(is_idle=facts.run_id is None)
+        if turn.has_parent:
+            await patiently(lambda: self._families.count(turn.workspace_id, turn.mission_id))
         with suppress(MissionstreamError):
             await self._runs.finish(
                 turn.workspace_id,
                 turn.run_id,
-                outcome=reason,
-                cost_cents=round(outcome.use.cost_micros / MICROS_PER_CENT),
+                outcome=outcome.reason,
+                cost_cents=round(use.cost_micros / MICROS_PER_CENT),
                 usage=outcome.usage,
+                sandbox=turn.sandbox,
             )
             if not self._is_closing:
                 await self._fill()
 
-    async def _keep_session(self, turn: Turn, outcome: TurnOutcome) -> None:
-        if outcome.session_id is not None:
-            await self._runs.keep_session(turn.workspace_id, turn.run_id, outcome.session_id, outcome.session_at)
-
-    async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, **fields: Any) -> Outcome:
+    async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, /, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)
         return await self._writers.execute(workspace_id, mission_id, kind, wish, is_patient=True)
 
@@ -297,53 +296,3 @@ class RunKeeper:
                     await self._execute(
                         idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
                     )
-
-    # recovery
-
-    async def _recover(self, *, is_boot: bool) -> None:
-        lost = [run for run in await self._runs.open() if run.run_id not in self.turns and self._is_lost(run)]
-        # an agent that outlived its server may have been idle, of no run at all
-        left = await sweep_left(is_dead) if is_boot or lost else 0
-        if lost or left:
-            killed = await sweep([str(run.run_id) for run in lost]) + left
-            log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
-        for run in lost:
-            with suppress(NotFound):
-                await self._close_questions(run)
-                await self._execute(
-                    run.workspace_id,
-                    run.mission_id,
-                    run.kind,
-                    "end_run",
-                    run_id=run.run_id,
-                    reason="crashed",
-                    text=run.partial or "",
-                    summary=_RESTARTED,
-                    next_run_id=uuids.uuid7() if self.has_slot else None,
-                )
-            await self._runs.finish(run.workspace_id, run.run_id, outcome="crashed")
-        if is_boot:
-            for idle in await self._runs.stranded():
-                with suppress(NotFound):
-                    await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "interrupt", reason=_RESTARTED)
-
-    async def _close_questions(self, run: OpenRun) -> None:
-        mission = await self._missions.get(run.workspace_id, run.mission_id)
-        after = self._kinds[run.kind].facts(mission.state).run_sequence or 0
-        await close_questions(self._missions, self._writers, run.workspace_id, run.mission_id, after=after)
-
-    def _is_lost(self, run: OpenRun) -> bool:
-        if run.owner is None:
-            return run.is_old  # a process that lives claims its runs within milliseconds
-        return run.is_expired or (run.owner != self._owner and is_dead(run.owner))
-
-
-def _cut_off(turn: Turn) -> TurnOutcome:
-    return TurnOutcome(text=turn.partial, success=False, reason="shutdown")
-
-
-def _decoded(content: str) -> Any:
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError):
-        return content

@@ -26,6 +26,7 @@ class Meter:
         self._use = Use()
         self._budget: Budget | None = None
         self._spent = Spent()
+        self._below: Spent | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -49,10 +50,21 @@ class Meter:
         self._budget = budget
         self._changed.set()
 
+    def count_below(self, spent: Spent) -> None:
+        """Hear of a newer sum of what the missions below have used."""
+        self._below = spent
+        self._changed.set()
+
     @asynccontextmanager
-    async def watching(self, budget: Budget, spent: Spent, tell: Tell) -> AsyncIterator[None]:
-        """Call `tell` whenever a share of the budget is newly crossed, until left; `spent` is what was used before."""
+    async def watching(
+        self, budget: Budget, spent: Spent, tell: Tell, below: Spent | None = None
+    ) -> AsyncIterator[None]:
+        """Call `tell` whenever a share of the budget is newly crossed, until left.
+
+        `spent` is what was used before, `below` what the missions below have used.
+        """
         self._spent = spent
+        self._below = self._below or below
         if self._budget is None:  # a change that came meanwhile is newer
             self._budget = budget
         watch = asyncio.create_task(self._watch(tell), name="budget")
@@ -82,16 +94,19 @@ class Meter:
     def _crossed(self) -> set[tuple[Limit, int, int]]:
         """Every limit, with the amount that it allows, and each share of it that is used."""
         assert self._budget is not None
-        spent, limits = self._spent.plus(self.use), self._budget.limits()
+        spent, limits = self._before().plus(self.use), self._budget.limits()
         return {(limit, limits[limit], share) for share in _SHARES for limit in self._budget.beyond(spent, share)}
 
     def _seconds_left(self) -> float | None:
         """The time until the next share of the allowed time is used."""
         if self._budget is None or self._budget.seconds is None:
             return None
-        used = (self._spent.milliseconds + self._milliseconds()) / 1000
+        used = (self._before().milliseconds + self._milliseconds()) / 1000
         ahead = [left for share in _SHARES if (left := self._budget.seconds * share / 100 - used) > 0]
         return min(ahead) + 0.002 if ahead else None
+
+    def _before(self) -> Spent:
+        return self._spent if self._below is None else self._spent.joined(self._below)
 
     def _milliseconds(self) -> int:
         return round((self._clock() - self._began_at) * 1000)

@@ -1,30 +1,34 @@
 """One running turn: the sink that turns an agent's updates into events and signals of its mission."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 
-from server.agents.budgets import use_of
+from server.agents.budgets import Use
 from server.agents.policy import Policy
 from server.agents.sandbox import Kind
 from server.runs.metering import Meter
+from storage.runs import NO_SESSION, AgentSession
 from storage.writer import Writers
-from streams.errors import KeyReused, Unavailable
+from streams.errors import KeyReused, MissionstreamError, Unavailable
 from streams.event import Draft, Event, Signal
 from streams.hub import Hub
 
 _RETRY_SECONDS = (0.1, 2.0)
+log = structlog.get_logger()
 
 
 class Turn:
     """A turn of this process: the agents' Sink over the log and the hub.
 
-    `partial` is the text of the open block, which a turn that is cut off still stores. `sandbox` is what its agent
-    got around it, None until that is known.
+    `partial` is the text of the open block, which a turn that is cut off still stores; `session` is the agent's.
+    `sandbox` is what its agent got around it, None until that is known; `note_sandbox` hears of it.
     """
 
     def __init__(
@@ -40,10 +44,13 @@ class Turn:
         self.actor = "agent"
         self.policy: Policy | None = None
         self.meter = Meter()
+        self.session = NO_SESSION
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False
+        self.has_parent = False
         self.sandbox: Kind | None = None
+        self.note_sandbox: Callable[[Kind], Awaitable[None]] = _nothing
         self._writers = writers
         self._hub = hub
         self._answers: dict[str, asyncio.Future[Any]] = {}
@@ -69,8 +76,6 @@ class Turn:
     def signal(self, type: str, body: dict[str, Any]) -> None:
         if type == "text_delta":
             self.partial = body["content"]
-        elif type == "usage":
-            self.meter.take(use_of(body))
         self._hub.signal(
             Signal(
                 workspace_id=self.workspace_id,
@@ -81,6 +86,21 @@ class Turn:
                 run_id=self.run_id,
             )
         )
+
+    async def sandboxed(self, sandbox: Kind) -> None:
+        self.sandbox = sandbox
+        try:
+            await self.note_sandbox(sandbox)
+        except MissionstreamError as error:  # no reason to fail the turn
+            log.warning("run.sandbox_not_noted", run_id=str(self.run_id), reason=error.message)
+
+    def opened(self, session_id: str, session_at: datetime, cost: float) -> None:
+        self.session = AgentSession(session_id, session_at, cost)
+
+    def used(self, use: Use, session_cost: float | None) -> None:
+        self.meter.take(use)
+        if session_cost is not None:
+            self.session = self.session._replace(cost=session_cost)
 
     async def answer(self, tool_call_id: str) -> Any:
         return await self._answer(tool_call_id)
@@ -108,6 +128,10 @@ class Turn:
                     body={"state": "idle", "queue_len": 0},
                 )
             )
+
+
+async def _nothing(sandbox: Kind) -> None:
+    """Nobody wants to know."""
 
 
 async def patiently(work: Callable[[], Any]) -> Any:

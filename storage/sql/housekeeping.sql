@@ -11,8 +11,11 @@ UPDATE events SET type = 'erased', content = '', metadata = '{}', actor = NULL, 
  WHERE workspace_id = $1 AND stream_id = $2 AND sequence > $3 AND sequence <= $4;
 
 -- name: erase_mission
--- Empties the row of a deleted mission ($2 of workspace $1), which marks it as erased.
-UPDATE missions SET title = NULL, state = '{}', erased = true WHERE workspace_id = $1 AND id = $2;
+-- Empties the row of a deleted mission ($2 of workspace $1), which marks it as erased. What it has spent stays: it counts
+-- against the budgets above it.
+UPDATE missions SET title = NULL, erased = true,
+       state = json_build_object('spent', state -> 'spent', 'spent_below', state -> 'spent_below')
+ WHERE workspace_id = $1 AND id = $2;
 
 -- name: erase_tasks
 -- Removes the tasks of a deleted mission ($2 of workspace $1).

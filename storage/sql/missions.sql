@@ -51,6 +51,28 @@ SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.pa
   JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
  ORDER BY p.place, m.created_at, m.id LIMIT $3;
 
+-- name: above
+-- The missions above a mission ($2 of workspace $1), the nearest first; deleted ones are passed over.
+WITH RECURSIVE up (id, parent_id, level) AS (
+    SELECT m.id, m.parent_id, 0 FROM missions AS m WHERE m.workspace_id = $1 AND m.id = $2
+    UNION ALL
+    SELECT m.id, m.parent_id, up.level + 1
+      FROM up CROSS JOIN LATERAL (SELECT id, parent_id FROM missions
+                                   WHERE workspace_id = $1 AND id = up.parent_id LIMIT 1) AS m)
+SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.parent_id, m.run_id, m.queued,
+       m.state_version, m.state, m.created_at, m.updated_at, m.head, m.counts, m.at, NULL AS space_name
+  FROM up CROSS JOIN LATERAL (SELECT a.workspace_id, a.id, a.kind, a.status, a.phase, a.title, a.crew_id, a.parent_id,
+                                     a.run_id, a.queued, a.state_version, a.state, a.created_at, a.updated_at,
+                                     s.head, s.counts, s.at
+                                FROM missions AS a JOIN streams AS s ON s.workspace_id = a.workspace_id AND s.id = a.id
+                               WHERE a.workspace_id = $1 AND a.id = up.id AND a.deleted_at IS NULL LIMIT 1) AS m
+ WHERE up.level > 0 ORDER BY up.level;
+
+-- name: spent_below
+-- What the child missions of a mission ($2 of workspace $1) have spent, each with those below it; deleted ones count too.
+SELECT state -> 'spent' AS spent, state -> 'spent_below' AS spent_below
+  FROM missions WHERE workspace_id = $1 AND parent_id = $2;
+
 -- name: with_relatives
 -- Of missions ($2 of workspace $1) those with tasks, a parent or children, and the missions up to $3 levels above them.
 WITH RECURSIVE up (id, parent_id, level) AS (

@@ -7,15 +7,17 @@ import sys
 import textwrap
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.agents.budgets import Use
 from server.agents.memory import Past
 from server.agents.process import Launch
 from server.agents.profiles import launch_for
-from server.agents.sandbox import Sandbox
+from server.agents.sandbox import Kind, Sandbox
 from server.agents.survivors import RUN_MARKER
 from server.agents.turn import NO_PAST, TurnLimits, TurnOutcome, run_turn
 from streams.event import Draft
@@ -30,6 +32,9 @@ class RecordingSink:
         self.signals: list[tuple[str, dict[str, Any]]] = []
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self.asked: list[str] = []
+        self.sandboxes: list[Kind] = []
+        self.opened_sessions: list[tuple[str, datetime, float]] = []
+        self.uses: list[tuple[Use, float | None]] = []
         self._changed = asyncio.Event()
 
     async def record(self, drafts: Sequence[Draft]) -> None:
@@ -41,6 +46,15 @@ class RecordingSink:
     def signal(self, type: str, body: dict[str, Any]) -> None:
         self.signals.append((type, body))
         self._changed.set()
+
+    async def sandboxed(self, sandbox: Kind) -> None:
+        self.sandboxes.append(sandbox)
+
+    def opened(self, session_id: str, session_at: datetime, cost: float) -> None:
+        self.opened_sessions.append((session_id, session_at, cost))
+
+    def used(self, use: Use, session_cost: float | None) -> None:
+        self.uses.append((use, session_cost))
 
     async def answer(self, tool_call_id: str) -> Any:
         self.asked.append(tool_call_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from server.agents.memory import Loading, Past, summary_of
+from server.agents.memory import Loading, Past, answer_of, summary_of
 from server.agents.profiles import PROFILES
 from streams.event import Event
 
@@ -77,6 +77,30 @@ async def test_a_loaded_session_is_prompted_without_a_summary_and_its_replay_is_
     assert sink.of("assistant_message") == []
 
 
+_IN_PIECES = 'text("It is "); text("\\n done, "); text("all of it."); '
+
+
+@pytest.mark.parametrize(
+    ("told", "answer", "is_whole"),
+    [(_IN_PIECES, "It is done,\nall of it.", True), (_IN_PIECES, "x" * 500 + "all of it.", False), ("", "done", False)],
+)
+async def test_a_session_that_came_without_the_last_answer_is_told_the_summary_too(
+    turn, loading, told, answer, is_whole
+):
+    outcome = await turn(loading(told + _YES), "go", past=structs.replace(_PAST, answer=answer))
+    assert json.loads(outcome.text) == ["old", "old", ["go"] if is_whole else [SUMMARY, "go"]]
+
+
+async def test_what_is_told_again_after_the_answer_is_not_recorded_either(turn, sink, loading):
+    late = _YES + '; time.sleep(0.1); text("told late"); time.sleep(0.1); text("and later")'
+    past = structs.replace(_PAST, answer="told late and later")
+    outcome = await turn(loading(late, loading=Loading(quiet_seconds=0.4)), "go", past=past)
+    assert json.loads(outcome.text) == ["old", "old", ["go"]]
+    assert sink.of("assistant_message") == []
+    hurried = await turn(loading(late), "go", past=past)
+    assert (hurried.text.startswith("told late"), SUMMARY.splitlines()[1] in hurried.text) == (True, True)
+
+
 _LATE = """
         old = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "told late"}}
         send(method="session/update", params={"sessionId": "old", "update": old})"""
@@ -97,16 +121,49 @@ async def test_a_long_session_is_told_again_whole_and_still_answered(turn, loadi
     assert json.loads((await turn(loading(long), "go", past=_PAST)).text) == ["old", "old", ["go"]]
 
 
+_COST = 'update("usage_update", used=1, size=2, cost={"amount": 10.0, "currency": "USD"})\n        '
+
+
+def _spending(launch, *amounts: float):
+    """The same agent, that reports these costs of its session before it answers."""
+    *interpreter, script = launch.command
+    reports = "".join(_COST.replace("10.0", str(amount)) for amount in amounts)
+    script = script.replace("        said = [", "        " + reports + "said = [")
+    return structs.replace(launch, command=(*interpreter, script))
+
+
 async def test_what_a_session_had_cost_before_it_was_loaded_is_not_counted_again(turn, loading):
-    cost = 'update("usage_update", used=1, size=2, cost={"amount": 9.0, "currency": "USD"})\n        '
+    cost = _COST.replace("10.0", "9.0")
     outcome = await turn(loading(cost + _YES), "go", past=_PAST)
     assert outcome.use.cost_micros == 0
-    spent = cost.replace("9.0", "9.5")
-    launch = loading(cost + _YES)
-    *interpreter, script = launch.command
-    script = script.replace("        said = [", "        " + spent.strip() + "\n        said = [")
-    launch = structs.replace(launch, command=(*interpreter, script))
-    assert (await turn(launch, "go", past=_PAST)).use.cost_micros == 500_000
+    assert (await turn(_spending(loading(cost + _YES), 9.5), "go", past=_PAST)).use.cost_micros == 500_000
+
+
+@pytest.mark.parametrize(
+    ("load", "reported", "micros"),
+    [
+        (_YES, 9.5, 500_000),
+        (_YES, 9.0, 0),
+        (_YES, 0.25, 250_000),
+        (_COST + _YES, 10.5, 500_000),
+        (_COST + _NO, 10.5, 10_500_000),
+        (_NO, 9.5, 9_500_000),
+    ],
+    ids=["silent", "nothing new", "counts anew", "tells more than we knew", "tells it and refuses", "refuses"],
+)
+async def test_a_session_that_is_loaded_costs_only_what_comes_on_top(turn, sink, loading, load, reported, micros):
+    past = structs.replace(_PAST, session_cost=9.0)
+    outcome = await turn(_spending(loading(load), reported), "go", past=past)
+    assert outcome.use.cost_micros == micros
+    [(session_id, session_at, cost)] = sink.opened_sessions
+    assert (session_id, session_at) == (outcome.session_id, outcome.session_at)
+    assert cost == {_YES: 9.0, _COST + _YES: 10.0}.get(load, 0.0)
+    assert sink.uses[-1] == (outcome.use, reported)
+
+
+async def test_an_agent_that_counts_anew_may_pass_what_the_session_had_cost(turn, loading):
+    past = structs.replace(_PAST, session_cost=0.5)
+    assert (await turn(_spending(loading(_YES), 0.25, 0.75), "go", past=past)).use.cost_micros == 750_000
 
 
 async def test_an_agent_that_dies_of_its_session_goes_on_without_it(turn, loading, living):
@@ -178,6 +235,7 @@ def test_a_summary_quotes_what_was_said_before_the_message():
     lines = summary_of(events, 4).splitlines()
     assert lines[1:-1] == ["> User: first", "> run rm -r .", "> Assistant: done"]
     assert "not an instruction" in lines[0]
+    assert (answer_of(events, 4), answer_of(events, 3)) == ("done", "")
     assert summary_of(events, 1) == ""
     assert summary_of([], 9) == ""
 

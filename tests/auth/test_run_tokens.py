@@ -4,15 +4,18 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
 
 from server.auth.authenticator import RUN_ENDED, Authenticator
-from server.auth.sessions import RUN_SECONDS, RunClaim, Sessions
+from server.auth.sessions import RunClaim, Sessions
 from storage.pool import Database
 from storage.runs import Runs
 from streams.errors import TokenExpired, Unauthenticated
 from tests.auth.world import SIGNING, TOKEN, Asking, Clock, Owner, refusal
 
 MISSION, RUN = UUID(int=11), UUID(int=12)
+_YEAR = 365 * 24 * 3600
 
 
 @pytest.fixture
@@ -115,9 +118,42 @@ def test_no_token_of_ours_passes_as_another(clock: Clock) -> None:
     assert Sessions("another secret, also long", login_seconds=60, clock=clock).read_run_token(token) is None
 
 
-def test_an_agents_token_does_not_outlive_a_week(clock: Clock) -> None:
+def test_a_runs_token_has_no_end_of_its_own_and_everything_else_has_one(clock: Clock) -> None:
     sessions = Sessions(SIGNING, login_seconds=60, clock=clock)
-    token = sessions.run_token(RunClaim(UUID(int=1), UUID(int=2), UUID(int=3)))
-    clock.forward(RUN_SECONDS + 60)
-    with pytest.raises(TokenExpired):
-        sessions.read_run_token(token)
+    claim = RunClaim(UUID(int=1), UUID(int=2), UUID(int=3))
+    token, (login, _) = sessions.run_token(claim), sessions.login(UUID(int=4), "ann")
+    clock.forward(_YEAR)
+    assert sessions.read_run_token(token) == claim
+    assert sessions.read_run_token(login) is None
+    for read in (sessions.read_login, sessions.read_ticket):
+        with pytest.raises(TokenExpired):
+            read(login)
+        assert read(token) is None
+
+
+@pytest.mark.parametrize("auth_mode", ["single_tenant", "disabled"])
+async def test_an_agent_that_stays_up_for_a_year_is_an_agent_while_a_run_goes_on_and_nobody_after_it(
+    authenticators: object, asking: Asking, owner: Owner, running: asyncpg.Connection, clock: Clock, auth_mode: str
+) -> None:
+    authenticator = authenticators(auth_mode=auth_mode)  # type: ignore[operator]
+    token = authenticator.run_token(owner.workspace_id, MISSION, RUN)
+    request = asking(Host="127.0.0.1:8080", Authorization=f"Bearer {token}")
+    clock.forward(_YEAR)
+    assert (await authenticator.authenticate(request)).mission_id == MISSION
+    await running.execute("UPDATE missions SET run_id = NULL")
+    assert (await refusal(authenticator, request)).message == RUN_ENDED
+
+
+@pytest.mark.parametrize("auth_mode", ["single_tenant", "disabled"])
+async def test_a_runs_token_with_an_end_that_has_come_is_no_other_identity(
+    authenticators: object, asking: Asking, owner: Owner, running: asyncpg.Connection, clock: Clock, auth_mode: str
+) -> None:
+    """Earlier versions signed one; their agents may outlive the upgrade of a server."""
+    authenticator = authenticators(auth_mode=auth_mode)  # type: ignore[operator]
+    claims = {"sub": str(RUN), "aud": "run", "mis": str(MISSION), "wsp": str(owner.workspace_id)}
+    claims |= {"iat": int(clock()) - 120, "exp": int(clock()) - 60}  # type: ignore[dict-item]
+    token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SIGNING), algorithms=["HS256"])
+    request = asking(Host="127.0.0.1:8080", Authorization=f"Bearer {token}")
+    assert (await authenticator.authenticate(request)).role == "AGENT"
+    await running.execute("UPDATE missions SET run_id = NULL")
+    assert isinstance(await refusal(authenticator, request), Unauthenticated)

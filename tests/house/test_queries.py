@@ -189,6 +189,8 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("missions.busy", "missions", (WORKSPACE,)),
     ("missions.children", "missions", (WORKSPACE, MISSION, 200)),
     ("missions.children_counted", "missions", (WORKSPACE, [MISSION])),
+    ("missions.above", "missions", (WORKSPACE, MISSION)),
+    ("missions.spent_below", "missions", (WORKSPACE, MISSION)),
     ("missions.level", "missions", (WORKSPACE, [MISSION], 200)),
     ("missions.with_relatives", "missions", (WORKSPACE, [MISSION], 5)),
     ("runs.going_on", "missions", (WORKSPACE, MISSION)),

@@ -140,6 +140,7 @@ _ANYWHERE = {
 _IN_PLACES = {
     "server/crews/forms.py": ("LEAD_MODES", "how a lead leads, in crew's words"),
     "server/dialects/control/trees.py": ("_NODE_STATUS", "the wire's own words for nodes of the tree, by phase"),
+    "server/dialects/crew/frames.py": ("_ASSIGNMENT", "the wire's own words for assignments"),
 }
 """Tables of a wire's own words, by their module-level name."""
 

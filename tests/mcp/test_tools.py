@@ -50,6 +50,9 @@ async def test_every_tool_is_described_and_does_what_it_says(serving: Serving, h
             "report_progress", "list_tasks", "create_task", "update_task", "create_child_mission", "read_events",
         }  # fmt: skip
         assert all(len(tool.description or "") > 60 for tool in tools.values())
+        told = client.instructions or ""
+        assert [name for name in tools if name not in told] == []
+        assert len(told) < 1_000  # it is in every session's context
         made = await ask(client, "create_task", title="paint", description="the hull")
         assert made == {"id": made["id"], "title": "paint", "description": "the hull", "status": "pending"}
         changed = await ask(client, "update_task", task_id=made["id"], status="running")

@@ -66,6 +66,8 @@ class MemoryLog:
 class Lines:
     """An encoding that tells everything: kind, position, prev."""
 
+    is_whole = True
+
     def __init__(self, channel: Channel, epoch: str) -> None:
         self.channel = channel
 

@@ -179,6 +179,8 @@ async def test_a_large_flush_is_read_in_pieces() -> None:
 class EvenLines(Lines):
     """An encoding that leaves every other event out."""
 
+    is_whole = False
+
     def event(self, event: Event, prev: int) -> bytes:
         return super().event(event, prev) if event.position % 2 == 0 else b""
 
@@ -219,3 +221,20 @@ async def test_an_event_without_frames_moves_the_cursor_and_is_nobodys_predecess
     await asyncio.gather(*tasks, return_exceptions=True)
     await hub.close()
     await other.close()
+
+
+async def test_who_comes_from_before_an_event_without_frames_sees_no_gap() -> None:
+    log = MemoryLog()
+    for _ in range(3):
+        log.append()
+    hub = Hub(log, gap_seconds=0)
+    wire = Wire()
+    connection = Connection(wire, "sse", is_chunked=False)
+    subscriber = await hub.subscribe(connection, ALL, EvenLines, Cursor("e", 2))
+    task = asyncio.create_task(connection.serve())
+    await settle(lambda: subscriber.is_live)
+    hub.publish(WORKSPACE, [log.append()])
+    await settle(lambda: received(wire, 2) == [4])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await hub.close()

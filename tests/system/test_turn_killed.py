@@ -31,9 +31,14 @@ async def _events(http: ClientSession, mission_id: str) -> list[dict[str, Any]]:
 
 async def _partial(http: ClientSession, mission_id: str) -> str | None:
     """The text of the turn that is going on, as the snapshot shows it."""
+    signal = await _signal(http, mission_id, "text_delta")
+    return signal and signal["content"]
+
+
+async def _signal(http: ClientSession, mission_id: str, type: str) -> dict[str, Any] | None:
     async with http.get(f"/api/control/missions/{mission_id}/snapshot") as answer:
         signals = (await answer.json())["signals"]
-    return next((signal["content"] for signal in signals if signal["event_type"] == "text_delta"), None)
+    return next((signal for signal in signals if signal["event_type"] == type), None)
 
 
 async def _status(http: ClientSession, mission_id: str, wanted: str) -> dict[str, Any]:
@@ -83,6 +88,24 @@ async def test_turns_that_a_kill_cut_off_are_interrupted_and_their_queues_go_on(
         assert not _runs(node) & running
         async with http.get("/api/control/running") as answer:
             assert await answer.json() == []
+    assert await node.findings() == []
+
+
+async def test_what_a_killed_turn_had_used_is_counted_and_its_session_goes_on(node: Node) -> None:
+    async with node.http() as http:
+        spending = await _mission(http, "spend 700 2.5\nsleep 60")
+        await until(lambda: _signal(http, spending, "usage"))
+        await asyncio.sleep(1.6)  # the lease keeps it once a second
+        await node.killed_and_started()
+        mission = await _status(http, spending, "interrupted")
+        assert (mission["usage"]["total_tokens"], mission["usage"]["cost_cents"]) == (700, 2.5)
+        assert 1 < mission["usage"]["seconds"] < 30
+        body = {"content": "spend 100 1\nrecall", "mission_id": spending}
+        async with http.post("/api/control/message", json=body) as answer:
+            assert answer.status == 200
+        mission = await _status(http, spending, "completed")
+        assert mission["usage"]["cost_cents"] == 3.5
+        assert mission["history"][-1]["content"].startswith("I remember 2 ")
     assert await node.findings() == []
 
 

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.agents.budgets import Budget, Use
+from server.agents.budgets import Budget, Spent, Use
 from server.agents.modes import check
 from server.agents.policy import POLICIES
 from server.missions import control
@@ -26,6 +26,8 @@ from server.missions.control import (
     Spend,
     StartNext,
 )
+from server.missions.control.below import CountBelow, SpendBelow, StopForParent
+from server.missions.control.sandboxing import NoteSandbox
 from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
 from server.missions.tasks import TASK_LIFECYCLE, Progress
 from storage.rules import Command
@@ -67,6 +69,10 @@ _commands = st.one_of(
         next_run_id=st.none() | _some.map(a_run),
         use=_uses,
     ),
+    st.builds(NoteSandbox, run_id=_some.map(a_run), sandbox=st.sampled_from(["bubblewrap", "none"])),
+    st.builds(CountBelow, spent=_uses.map(Spent().plus)),
+    st.builds(SpendBelow, spent=_uses.map(Spent().plus)),
+    st.builds(StopForParent, above=st.just(UUID(int=9))),
     st.builds(Spend, run_id=_some.map(a_run), use=_uses),
     st.builds(Cancel, whole_mission=st.booleans()),
     st.builds(SetStatus, status=st.sampled_from([*control.LIFECYCLE.transitions, "paused", ""])),

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from server.agents.budgets import Use
+from server.agents.budgets import Spent, Use
 from server.missions import control
 from server.missions.control import (
     Cancel,
@@ -27,6 +27,8 @@ from server.missions.control import (
     Spend,
     StartNext,
 )
+from server.missions.control.below import CountBelow, SpendBelow, StopForParent
+from server.missions.control.sandboxing import NoteSandbox
 from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
 from server.missions.tasks import Progress
 from storage.rules import Command, Decision
@@ -230,6 +232,18 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
         | when(RUNNING, Conflict),
     ),
     "report progress": (ReportProgress(progress=Progress(3, 1, "paint")), always(["progress"])),
+    "note the sandbox": (
+        NoteSandbox(run_id=a_run(1), sandbox="none"),
+        always([]) | when(RUNNING, ["sandbox_changed"]),
+    ),
+    "count what is below": (CountBelow(spent=Spent(turns=1, input=5)), always(["children_spent"])),
+    "count nothing below": (CountBelow(spent=Spent()), always([])),
+    "spend below without a budget": (SpendBelow(spent=Spent(input=10**9)), always([])),
+    "stop for the budget above": (
+        StopForParent(above=UUID(int=77)),
+        always([])
+        | {"running": ["cancel_requested"], "running with a queue": ["messages_removed", "cancel_requested"]},
+    ),
     "create a task": (CreateTask(task_id="t1", title="paint"), always(["task_created"])),
     "update a task that is not there": (UpdateTask(task_id="t1", title="paint"), always(NotFound)),
 }  # fmt: skip
@@ -311,6 +325,23 @@ def test_a_status_that_people_have_set_survives_the_turns_end() -> None:
     stream.execute(ended(1, "failed"))
     assert stream.state is not None
     assert stream.state.status == "completed"
+
+
+def test_a_mission_keeps_the_sandbox_of_its_last_agent_and_the_log_tells_changes_alone() -> None:
+    stream = in_state("running with a queue")
+    stream.execute(NoteSandbox(run_id=a_run(1), sandbox="none"))
+    stream.execute(ended(1, "end_turn", then=3))
+    stream.execute(NoteSandbox(run_id=a_run(3), sandbox="none"))
+    stream.execute(NoteSandbox(run_id=a_run(1), sandbox="bubblewrap"))
+    stream.execute(NoteSandbox(run_id=a_run(3), sandbox="bubblewrap"))
+    stream.execute(ended(3, "end_turn"))
+    changes = [event.data() for event in stream.events if event.type == "sandbox_changed"]
+    assert changes == [
+        {"run_id": str(a_run(1)), "sandbox": "none"},
+        {"run_id": str(a_run(3)), "sandbox": "bubblewrap"},
+    ]
+    assert stream.state is not None
+    assert RULES.facts(stream.state).sandbox == "bubblewrap"
 
 
 def test_a_shutdown_leaves_the_queue_for_the_next_server() -> None:

@@ -91,6 +91,18 @@ async def test_a_budget_that_came_before_the_watch_is_newer_than_the_missions_ro
         assert await ear.until(1) == [10]
 
 
+async def test_what_missions_below_have_used_counts_with_it_and_newer_sums_are_looked_at_at_once() -> None:
+    meter, ear = Meter(), Ear()
+    async with meter.watching(Budget(tokens=100), Spent(input=30), ear, Spent(input=40)):
+        meter.take(Use(input=9))
+        await rest()
+        assert ear.heard == []
+        meter.take(Use(input=10))
+        assert await ear.until(1) == [10]
+        meter.count_below(Spent(input=60))
+        assert await ear.until(2) == [10, 10]
+
+
 async def test_time_is_told_though_the_agent_says_nothing() -> None:
     async with watched(Meter(), Budget(seconds=1)) as ear:
         started = asyncio.get_running_loop().time()

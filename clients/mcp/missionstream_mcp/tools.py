@@ -14,10 +14,14 @@ from missionstream_mcp.refusals import told
 from missionstream_mcp.surroundings import MISSION
 
 INSTRUCTIONS = (
-    "You work on a mission of Missionstream, and people follow it live. Break work of several steps into tasks with "
-    "create_task, keep their status current with update_task, and say how far you are with report_progress. "
-    "read_events gives what has happened on the mission so far."
+    "You work on a mission of Missionstream, and people follow it live. For work of several steps: break it into tasks "
+    "with create_task, set each to running when you begin it and to completed or failed when it is over with "
+    "update_task (list_tasks gives their ids), and say how far you are with report_progress whenever a step is done. "
+    "For work of one step use none of these. read_events gives what has happened on the mission before, when you need "
+    "it. create_child_mission proposes a part of the work that should be done apart; people start it, so do not wait "
+    "for it. If your tools are found by a search, search for missionstream."
 )
+"""What a host puts before its model, once for each session: nothing of it stands in the prompts of turns."""
 
 MissionId = Annotated[str | None, Field(description="The mission's id. Leave it out for the mission you work on.")]
 Title = Annotated[str, Field(min_length=1, max_length=200, description="One short line.")]

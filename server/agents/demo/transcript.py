@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Speaker = Literal["user", "agent"]
+_COST = "cents"
 
 
 class Line(NamedTuple):
@@ -17,10 +18,12 @@ class Line(NamedTuple):
 
 
 class Transcript:
-    """One session's messages. Each is written when it is known; a file cut off in a line is read up to there."""
+    """One session's messages, and the cents that it has cost. Each is written when it is known; a file cut off in a line
+    is read up to there."""
 
-    def __init__(self, file: Path, lines: list[Line]) -> None:
+    def __init__(self, file: Path, lines: list[Line], cents: float = 0.0) -> None:
         self.lines = lines
+        self.cents = cents
         self._file = file
 
     @classmethod
@@ -35,19 +38,31 @@ class Transcript:
             text = file.read_text()
         except (ValueError, OSError):
             return None
-        lines = []
+        lines, cents = [], 0.0
         for row in text.splitlines():
             try:
-                lines.append(Line(*json.loads(row)))
+                what, value = json.loads(row)
+                if what == _COST:
+                    cents = float(value)
+                else:
+                    lines.append(Line(what, value))
             except (ValueError, TypeError):
                 break
-        return cls(file, lines)
+        return cls(file, lines, cents)
 
     def add(self, speaker: Speaker, text: str) -> None:
         self.lines.append(Line(speaker, text))
+        self._write(speaker, text)
+
+    def spend(self, cents: float) -> None:
+        """Count what the session costs, over all its processes."""
+        self.cents += cents
+        self._write(_COST, self.cents)
+
+    def _write(self, what: str, value: str | float) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a") as opened:
-            opened.write(json.dumps([speaker, text]) + "\n")
+            opened.write(json.dumps([what, value]) + "\n")
 
     @property
     def heard(self) -> int:

@@ -53,7 +53,6 @@ class Outlet:
         self.characters = 0
         self.said = ""
         self.tokens = 0
-        self.cents = 0.0
         self._client = client
         self._session_id = session_id
 
@@ -174,12 +173,16 @@ class DemoTurn:
         await self._permitted(title or kind, _KINDS[kind])
 
     async def _spend(self, rest: str) -> None:
-        """Report tokens, and cents where they are named, as a model would have cost them: `spend 500 2.5`."""
+        """Report tokens, and cents where they are named, as a model would have cost them: `spend 500 2.5`.
+
+        As real agents do, it reports what the whole session has cost.
+        """
         tokens, _, cents = rest.partition(" ")
         try:
             self._outlet.tokens += int(tokens)
-            self._outlet.cents += float(cents or 0)
-            cost = Cost(amount=self._outlet.cents / 100, currency="USD") if cents else None
+            if cents:
+                self._transcript.spend(float(cents))
+            cost = Cost(amount=self._transcript.cents / 100, currency="USD") if cents else None
             used = UsageUpdate(session_update="usage_update", used=self._outlet.tokens, size=_WINDOW_TOKENS, cost=cost)
         except ValueError:
             raise RequestError.invalid_params({"details": f"spend needs tokens and cents, not {rest}"}) from None

@@ -10,8 +10,10 @@ from server.core import Core, core, principal
 from server.dialects.control import wire
 from server.keys import key_of
 from server.missions.kinds import command
+from server.runs.families import spent_above
 from storage.rules import Key, Outcome
 
+_NEW_WORK = ("send", "resume")
 _MEANT = ("status", "title", "content", "message_id", "whole_mission", "agent", "permission_policy", "budget")
 """The fields of a command that its sender chose; an idempotency key stands for these."""
 
@@ -28,6 +30,8 @@ async def execute(
     """One command, by its verb, on a mission of whatever kind."""
     services, who = core(request), principal(request)
     row = await services.missions.get(who.workspace_id, mission_id)
+    if verb in _NEW_WORK and row.parent_id is not None:
+        fields["spent_above"] = await spent_above(services.missions, services.kinds, row)
     wish = command(services.kinds[row.kind], verb, **fields, by=who.actor)
     if key is None:
         meant = {name: fields[name] for name in _MEANT if name in fields}

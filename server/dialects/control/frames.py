@@ -106,6 +106,8 @@ def fields_of(event: Event) -> dict[str, Any]:
 class ControlFrames:
     """The control stream: every event gives exactly one frame."""
 
+    is_whole = True
+
     def __init__(self, channel: Channel, epoch: str) -> None:
         self._epoch = epoch
 

@@ -15,7 +15,7 @@ from server.dialects.control.executing import execute
 from server.dialects.control.missions import create
 from server.dialects.control.reading import facts_of
 from server.keys import key_of
-from server.missions.control import KIND
+from server.missions.control import KIND, own_id
 from streams.errors import BadRequest, NotFound, Unprocessable
 
 MAX_MESSAGE_CHARACTERS = 256 << 10
@@ -44,7 +44,7 @@ async def _send(
             request,
             mission_id,
             "send",
-            answer=lambda state: {"id": message_id, "queued": _is_queued(services, state, message_id), "warnings": []},
+            answer=lambda state: _taken(services, state, message_id, who.actor),
             key=key,
             message_id=message_id,
             content=content,
@@ -58,8 +58,15 @@ async def _send(
     return raw(outcome.answer.encode())
 
 
-def _is_queued(services: Core, state: Any, message_id: str) -> bool:
-    return any(waiting == message_id for waiting, _, _ in services.kinds[KIND].facts(state).queue)
+def _taken(services: Core, state: Any, message_id: str, by: str | None) -> dict[str, Any]:
+    """The answer to a message: the id under which it is known, and whether it waits."""
+    waiting = {queued for queued, _, _ in services.kinds[KIND].facts(state).queue}
+    own = own_id(message_id, by)
+    return {
+        "id": own if own in waiting else message_id,
+        "queued": not waiting.isdisjoint({own, message_id}),
+        "warnings": [],
+    }
 
 
 def _content(text: str) -> str:

@@ -201,7 +201,8 @@ def _running(services: Core, row: MissionRow, children: Mapping[UUID, tuple[int,
     state = "queued" if row.run_id is None else signals.body(row.id, "status").get("state", "running")
     parts = _subtasks(services, row, children)
     label = signals.body(row.id, "mission_activity").get("label")
-    return wire.running(row, state, label or parts.current, parts, services.runs.sandbox_of(row.run_id))
+    repeats, sandbox = facts_of(services, row).repeats, services.runs.sandbox_of(row.run_id)
+    return wire.running(row, repeats, state, label or parts.current, parts, sandbox)
 
 
 async def list_queue(request: web.Request) -> web.Response:

@@ -69,7 +69,7 @@ def _mission_node(row: MissionRow, kinds: Mapping[str, MissionKind], *, name: st
     return {
         **node,
         "budget_allocated": facts.budget.cost_cents or 0,
-        "budget_spent": round(facts.spent.cost_cents),
+        "budget_spent": round(facts.spent.joined(facts.spent_below).cost_cents),
         "selected_model": facts.model_override,
     }
 

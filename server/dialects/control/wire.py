@@ -130,7 +130,9 @@ class Mission(msgspec.Struct, kw_only=True, omit_defaults=True):
     parent_mission_id: str | None = None
     permission_policy: str | None = None
     usage: dict[str, Any]
+    usage_below: dict[str, Any] | None = None
     budget: dict[str, Any] | None = None
+    sandbox: str | None = None
     kind: str
     kind_status: str
 
@@ -170,7 +172,9 @@ def mission(
         parent_mission_id=str(parent_id) if parent_id else None,
         permission_policy=facts.permission_policy,
         usage=usage_body(facts.spent),
+        usage_below=usage_body(facts.spent_below) if facts.spent_below.turns else None,
         budget=limits | {"reached": facts.reached} if (limits := facts.budget.limits()) else None,
+        sandbox=facts.sandbox,
         kind=kind,
         kind_status=status,
     )
@@ -208,7 +212,9 @@ class Running(msgspec.Struct, kw_only=True):
     """What the turn's agent has around it: bubblewrap or none; null while no agent runs."""
 
 
-def running(row: MissionRow, state: str, activity: str | None, parts: Subtasks, sandbox: str | None) -> Running:
+def running(
+    row: MissionRow, repeats: int, state: str, activity: str | None, parts: Subtasks, sandbox: str | None
+) -> Running:
     """RunningMissionInfo; silence over 120 s is a warning, over 300 s severe."""
     silence = max(0, int((datetime.now(UTC) - (row.at or row.updated_at)).total_seconds()))
     health: dict[str, Any] = {"status": "healthy"}
@@ -223,7 +229,7 @@ def running(row: MissionRow, state: str, activity: str | None, parts: Subtasks, 
         mission_id=str(row.id),
         state=state,
         queue_len=row.queued,
-        history_len=sum(row.counts.get(name, 0) for name in ("user_message", "assistant_message")),
+        history_len=sum(row.counts.get(name, 0) for name in ("user_message", "assistant_message")) - repeats,
         seconds_since_activity=silence,
         health=health,
         current_activity=activity,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from server.dialects.crew import ids
+from server.missions.crew.state import LIFECYCLE, TRANSIENT, UNDECIDED
 from server.timeline import TimelineSocket
 from streams import websocket
 from streams.channels import Channel
@@ -27,7 +28,7 @@ _Teller = Callable[[Event, dict[str, Any]], Iterable[Told]]
 
 
 def _created(event: Event, data: dict[str, Any]) -> Iterator[Told]:
-    mission, crew, status = _mission(event), _crew(event), "PLANNING"
+    mission, crew, status = _mission(event), _crew(event), LIFECYCLE.initial
     if data["cause"] == "create":
         yield Told(CREW, "mission.created", {"id": mission, "title": event.content})
         yield Told(WORKSPACE, "mission.updated", {"id": mission, "crew_id": crew, "status": status})
@@ -36,7 +37,7 @@ def _created(event: Event, data: dict[str, Any]) -> Iterator[Told]:
 
 
 def _moved(event: Event, data: dict[str, Any]) -> Iterator[Told]:
-    yield from _MOVES[data["cause"]](event, data["status"], {"title": data["title"]})
+    yield from _MOVES[data["cause"]](event, data["status"], {"title": data["title"]} if "title" in data else {})
 
 
 def _patched(event: Event, status: str, title: dict[str, str]) -> Iterator[Told]:
@@ -55,7 +56,7 @@ def _restarted(event: Event, status: str, title: dict[str, str]) -> Iterator[Tol
 
 
 def _resumed(event: Event, status: str, title: dict[str, str]) -> Iterator[Told]:
-    if status != "RESUMING":  # no reader ever meets it
+    if status not in TRANSIENT:
         yield _mission_updated(event, status)
 
 
@@ -90,7 +91,7 @@ def _task_moved(event: Event, data: dict[str, Any]) -> Iterator[Told]:
         return
     yield from _task_status(event, task, status)
     about = {"task_id": task, "mission_id": _mission(event)}
-    if status == "AWAITING_APPROVAL":
+    if status in UNDECIDED:
         yield Told(WORKSPACE, "approval.required", about)
     if cause in _DECISIONS:
         yield Told(WORKSPACE, "approval.resolved", {**about, "action": _DECISIONS[cause]})
@@ -115,9 +116,9 @@ def _low_confidence(event: Event, data: dict[str, Any]) -> Iterator[Told]:
 
 def _run_started(event: Event, data: dict[str, Any]) -> Iterator[Told]:
     about = _assignment(data)
-    yield Told(SESSION, "assignment_created", {**about, "status": "PENDING"})
-    yield Told(SESSION, "assignment_running", {**about, "status": "RUNNING"})
-    yield from _assignment_updated(event, data, "RUNNING", "RUNNING")
+    for name in ("assignment_created", "assignment_running"):
+        yield Told(SESSION, name, {**about, "status": _ASSIGNMENT[name]})
+    yield from _assignment_updated(event, data, name, "RUNNING")
     yield Told(
         WORKSPACE,
         "run.started",
@@ -126,12 +127,18 @@ def _run_started(event: Event, data: dict[str, Any]) -> Iterator[Told]:
 
 
 def _run_ended(event: Event, data: dict[str, Any]) -> Iterator[Told]:
-    is_completed = data["reason"] in _COMPLETED
-    name, status = ("assignment_completed", "COMPLETED") if is_completed else ("assignment_failed", "FAILED")
-    yield Told(SESSION, name, {**_assignment(data), "status": status})
-    yield from _assignment_updated(event, data, status, "IDLE")
+    name = "assignment_completed" if data["reason"] in _COMPLETED else "assignment_failed"
+    yield Told(SESSION, name, {**_assignment(data), "status": _ASSIGNMENT[name]})
+    yield from _assignment_updated(event, data, name, "IDLE")
 
 
+_ASSIGNMENT = {
+    "assignment_created": "PENDING",
+    "assignment_running": "RUNNING",
+    "assignment_completed": "COMPLETED",
+    "assignment_failed": "FAILED",
+}
+"""The wire's own statuses of an assignment, by the message that tells of it."""
 _COMPLETED = frozenset({"end_turn", "max_tokens", "max_turn_requests"})
 """A run's reasons to end that leave a result."""
 
@@ -202,14 +209,16 @@ def _assignment(data: dict[str, Any]) -> dict[str, str]:
     return about | ({"task_id": _id(data["task_id"])} if data.get("task_id") else {})
 
 
-def _assignment_updated(event: Event, data: dict[str, Any], status: str, agent_status: str) -> Iterator[Told]:
-    about = _assignment(data)
+def _assignment_updated(event: Event, data: dict[str, Any], name: str, agent_status: str) -> Iterator[Told]:
+    about, status = _assignment(data), _ASSIGNMENT[name]
     yield Told(WORKSPACE, "assignment.updated", {"id": about["id"], "mission_id": _mission(event), "status": status})
     yield Told(WORKSPACE, "agent.status", {"id": about["target"], "status": agent_status})
 
 
 class CrewFrames:
     """The frames of one channel. Those of one event share `seq`; `n` counts down, and the one with 0 moves the cursor."""
+
+    is_whole = False
 
     def __init__(self, name: str, prefix: str) -> None:
         self._name = name

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from server.missions.control import tasks
+from server.missions.control import below, sandboxing, tasks
 from server.missions.control.commands import (
     Cancel,
     Configure,
@@ -23,7 +23,7 @@ from server.missions.control.commands import (
 )
 from server.missions.control.decide import DECIDE
 from server.missions.control.evolve import EVOLVE, created
-from server.missions.control.state import KIND, LIFECYCLE, Mission
+from server.missions.control.state import KIND, LIFECYCLE, Mission, own_id
 from server.missions.kinds import Facts
 from storage.rules import Command, Decision, Row, Undivided
 from streams.event import Event
@@ -46,6 +46,7 @@ __all__ = [
     "SetStatus",
     "Spend",
     "StartNext",
+    "own_id",
 ]
 
 
@@ -69,6 +70,8 @@ class ControlRules(Undivided):
         "interrupt": Interrupt,
         "delete": Delete,
         **tasks.COMMANDS,
+        **below.COMMANDS,
+        **sandboxing.COMMANDS,
     }
     state_events = frozenset({"mission_created", *EVOLVE})
 
@@ -111,11 +114,15 @@ class ControlRules(Undivided):
             permission_policy=state.permission_policy,
             budget=state.budget,
             spent=state.spent,
+            spent_below=state.spent_below,
+            warned=state.warned,
             reached=state.reached,
             queue=tuple((message.id, message.content, message.agent) for message in state.queue),
+            repeats=state.repeats,
             run_id=state.run.id if state.run else None,
             run_sequence=state.run.sequence if state.run else None,
             run_agent=state.run.agent if state.run else None,
+            sandbox=state.sandbox,
             tasks=state.tasks,
             progress=state.progress,
         )

@@ -37,6 +37,8 @@ class Send(Command, frozen=True, kw_only=True):
     has_slot: bool
     must_start: bool = False
     """Refuse instead of queueing."""
+    spent_above: UUID | None = None
+    """The mission above whose budget is used up."""
     agent: str | None = None
     by: str | None = None
 
@@ -92,6 +94,8 @@ class Resume(Command, frozen=True, kw_only=True):
     message_id: str
     has_slot: bool
     content: str | None = None
+    spent_above: UUID | None = None
+    """The mission above whose budget is used up."""
     by: str | None = None
 
 

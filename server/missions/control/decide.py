@@ -8,7 +8,7 @@ import msgspec
 from server.agents import modes
 from server.agents.budgets import MICROS_PER_CENT, Budget
 from server.agents.policy import DEFAULT
-from server.missions.control import tasks
+from server.missions.control import below, sandboxing, tasks
 from server.missions.control.commands import (
     Cancel,
     Configure,
@@ -24,8 +24,16 @@ from server.missions.control.commands import (
     Spend,
     StartNext,
 )
-from server.missions.control.limits import crossed, reached_in, refuse_if_spent, used_up
-from server.missions.control.state import KIND, LIFECYCLE, MAX_QUEUE, MAX_QUEUED_CHARACTERS, Mission, Queued
+from server.missions.control.limits import (
+    crossed,
+    limited,
+    reached_in,
+    refuse_if_spent,
+    removed,
+    used_up,
+    used_up_above,
+)
+from server.missions.control.state import KIND, LIFECYCLE, MAX_QUEUE, MAX_QUEUED_CHARACTERS, Mission, Queued, id_in
 from storage.rules import Command, Decision
 from streams.errors import Conflict, MoveRefused, NotFound, TooMany
 from streams.event import Draft
@@ -88,8 +96,8 @@ def _create(state: None, command: Create) -> Decision:
 
 def _send(state: Mission, command: Send) -> Decision:
     modes.check(state.backend, command.agent, state.permission_policy)
-    refuse_if_spent(state)
-    message = Queued(command.message_id, command.content, command.agent)
+    refuse_if_spent(state, command.spent_above)
+    message = Queued(id_in(state, command.message_id, command.by), command.content, command.agent)
     if state.run is None and not state.queue and command.has_slot:
         return Decision(_start(state, message, command.run_id, command.by))
     if command.must_start:
@@ -111,12 +119,16 @@ def _end_run(state: Mission, command: EndRun) -> Decision:
         return Decision()
     is_success = STATUS_AFTER[command.reason] == "completed"
     drafts: list[Draft] = []
-    spent = state.spent.plus(command.use)
+    spent = state.spent_in_all.plus(command.use)
     crossings = crossed(state.budget, spent, warned=state.warned, reached=state.reached)
     reached = (*state.reached, *reached_in(crossings))
     is_stopped = state.run.is_over_budget and command.reason == "cancelled"
     text = command.text or ("Cancelled" if command.reason == "cancelled" else "")
-    error = used_up(state.id, state.budget, spent, reached) if is_stopped and reached else command.error
+    error = command.error
+    if is_stopped and state.run.budget_of is not None:
+        error = used_up_above(state.run.budget_of)
+    elif is_stopped and reached:
+        error = used_up(state.id, state.budget, spent, reached)
     if error is not None:
         drafts.append(Draft(type="error", content=error, metadata={"resumable": True}))
     if text:
@@ -150,7 +162,7 @@ def _end_run(state: Mission, command: EndRun) -> Decision:
     if not state.title and text and (title := _title(text)):
         drafts.append(Draft(type="mission_title_changed", content=title))
     if state.queue and reached:
-        drafts.append(_removed(state.queue, None))
+        drafts.append(removed(state.queue))
     if state.queue and not reached and command.next_run_id is not None and command.reason not in STOPS_THE_QUEUE:
         drafts.append(_message(state.queue[0], by=None, run_id=command.next_run_id))
     elif state.status == "active":
@@ -168,20 +180,8 @@ def _title(text: str) -> str:
 def _spend(state: Mission, command: Spend) -> Decision:
     if state.run is None or state.run.id != command.run_id or state.run.is_cancelling:
         return Decision()
-    spent = state.spent.plus(command.use)
-    return Decision(tuple(_limited(state, crossed(state.budget, spent, warned=state.warned, reached=state.reached))))
-
-
-def _limited(state: Mission, crossings: list[Draft]) -> list[Draft]:
-    """The events of a budget, and what follows when it is used up: nothing runs on, and nothing waits."""
-    drafts = list(crossings)
-    if reached_in(crossings):
-        if state.queue:
-            drafts.append(_removed(state.queue, None))
-        if state.run is not None and not state.run.is_cancelling:
-            metadata = {"run_id": str(state.run.id), "reason": "budget"}
-            drafts.append(Draft(type="cancel_requested", metadata=metadata))
-    return drafts
+    spent = state.spent_in_all.plus(command.use)
+    return Decision(tuple(limited(state, crossed(state.budget, spent, warned=state.warned, reached=state.reached))))
 
 
 def _cancel(state: Mission, command: Cancel) -> Decision:
@@ -189,7 +189,7 @@ def _cancel(state: Mission, command: Cancel) -> Decision:
         raise NotFound(f"Mission {state.id} is not running")
     drafts: list[Draft] = []
     if command.whole_mission and state.queue:
-        drafts.append(_removed(state.queue, command.by))
+        drafts.append(removed(state.queue, command.by))
     if state.run is not None:
         if not state.run.is_cancelling:
             drafts.append(Draft(type="cancel_requested", metadata={"run_id": str(state.run.id)}, actor=command.by))
@@ -198,17 +198,13 @@ def _cancel(state: Mission, command: Cancel) -> Decision:
     return Decision(tuple(drafts))
 
 
-def _removed(messages: tuple[Queued, ...], by: str | None) -> Draft:
-    return Draft(type="messages_removed", metadata={"ids": [message.id for message in messages]}, actor=by)
-
-
 def _set_status(state: Mission, command: SetStatus) -> Decision:
     LIFECYCLE.check(state.status, command.status)
     return Decision((_status(command.status, by=command.by),))
 
 
 def _resume(state: Mission, command: Resume) -> Decision:
-    refuse_if_spent(state)
+    refuse_if_spent(state, command.spent_above)
     if not state.is_resumable:
         raise MoveRefused(f"Mission {state.id} is {state.status}; only an interrupted or failed mission can be resumed")
     if command.content is None:
@@ -223,7 +219,7 @@ def _remove_queued(state: Mission, command: RemoveQueued) -> Decision:
     gone = tuple(m for m in state.queue if command.message_id in (None, m.id))
     if command.message_id is not None and not gone:
         raise NotFound("message not in queue")
-    return Decision((_removed(gone, command.by),) if gone else ())
+    return Decision((removed(gone, command.by),) if gone else ())
 
 
 def _rename(state: Mission, command: Rename) -> Decision:
@@ -247,7 +243,7 @@ def _configure(state: Mission, command: Configure) -> Decision:
     budget = _budget(state.budget, command)
     if budget != state.budget:
         changed["budget"] = budget.limits()
-        drafts = _limited(state, crossed(budget, state.spent, warned=(), reached=()))
+        drafts = limited(state, crossed(budget, state.spent_in_all, warned=(), reached=()))
     if not changed:
         return Decision()
     return Decision((Draft(type="mission_settings_updated", metadata=changed, actor=command.by), *drafts))
@@ -292,4 +288,6 @@ DECIDE: dict[type[Command], Any] = {
     Interrupt: _interrupt,
     Delete: _delete,
     **tasks.DECIDE,
+    **below.DECIDE,
+    **sandboxing.DECIDE,
 }

@@ -7,7 +7,7 @@ import msgspec
 
 from server.agents.budgets import Budget, Use
 from server.agents.policy import DEFAULT
-from server.missions.control import tasks
+from server.missions.control import below, sandboxing, tasks
 from server.missions.control.state import LIFECYCLE, Mission, Queued, Run
 from streams.event import Event
 
@@ -40,7 +40,8 @@ def _said(state: Mission, event: Event) -> dict[str, Any]:
     if data["queued"]:
         return {"queue": (*state.queue, Queued(message_id, event.content, data.get("agent")))}
     run = Run(UUID(data["run_id"]), message_id, event.sequence, event.at, data.get("agent", state.agent))
-    return {"queue": tuple(m for m in state.queue if m.id != message_id), "run": run}
+    queue = tuple(message for message in state.queue if message.id != message_id)
+    return {"queue": queue, "run": run, "repeats": state.repeats + len(state.queue) - len(queue)}
 
 
 def _moved(state: Mission, event: Event) -> dict[str, Any]:
@@ -60,8 +61,17 @@ def _run_ended(state: Mission, event: Event) -> dict[str, Any]:
 
 
 def _cancelling(state: Mission, event: Event) -> dict[str, Any]:
-    is_over_budget = event.data().get("reason") == "budget"
-    return {"run": state.run and msgspec.structs.replace(state.run, is_cancelling=True, is_over_budget=is_over_budget)}
+    if state.run is None:
+        return {}
+    data = event.data()
+    above = data.get("budget_of")
+    run = msgspec.structs.replace(
+        state.run,
+        is_cancelling=True,
+        is_over_budget=data.get("reason") == "budget",
+        budget_of=UUID(above) if above else None,
+    )
+    return {"run": run}
 
 
 def _unqueued(state: Mission, event: Event) -> dict[str, Any]:
@@ -99,4 +109,6 @@ EVOLVE = {
     "budget_warning": _warned,
     "budget_reached": _reached,
     **tasks.EVOLVE,
+    **below.EVOLVE,
+    **sandboxing.EVOLVE,
 }

@@ -1,7 +1,7 @@
 """The state of a control mission, and its lifecycle."""
 
 from datetime import datetime
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 
@@ -30,6 +30,20 @@ class Queued(msgspec.Struct, frozen=True):
     agent: str | None = None
 
 
+def id_in(state: "Mission", message_id: str, by: str | None) -> str:
+    """The id of a new message: as its sender chose it, unless another one that waits or is answered has it.
+
+    Clients take two messages of one id for one.
+    """
+    taken = {message.id for message in state.queue} | ({state.run.message_id} if state.run else set())
+    return own_id(message_id, by) if message_id in taken else message_id
+
+
+def own_id(message_id: str, by: str | None) -> str:
+    """Another id for it, always the same, that nobody else's message gets."""
+    return str(uuid5(NAMESPACE_OID, f"{message_id} {by}"))
+
+
 class Run(msgspec.Struct, frozen=True):
     """The turn that is going on; `sequence` is its user_message, `agent` the one that it was begun with."""
 
@@ -40,6 +54,8 @@ class Run(msgspec.Struct, frozen=True):
     agent: str | None = None
     is_cancelling: bool = False
     is_over_budget: bool = False
+    budget_of: UUID | None = None
+    """The mission above whose budget it is that is used up; None: the mission's own."""
 
 
 class Mission(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,19 +74,30 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: UUID | None = None
     created_by: str | None = None
     queue: tuple[Queued, ...] = ()
+    repeats: int = 0
+    """How many messages stand in the log a second time, as their turn began after they had waited."""
     run: Run | None = None
     interrupted_at: datetime | None = None
     terminal_reason: str | None = None
     session_id: str | None = None
+    sandbox: str | None = None
+    """What the last agent had around it; None before there was one."""
     permission_policy: Policy = DEFAULT
     budget: Budget = Budget()
     spent: Spent = Spent()
     """The sum of the turns that have ended."""
+    spent_below: Spent = Spent()
+    """The same sum of all missions below this one."""
     warned: tuple[Limit, ...] = ()
     reached: tuple[Limit, ...] = ()
     """Limits of the budget that are used up: nothing runs or waits until they are raised."""
     tasks: tuple[Task, ...] = ()
     progress: Progress | None = None
+
+    @property
+    def spent_in_all(self) -> Spent:
+        """What counts against the budget."""
+        return self.spent.joined(self.spent_below)
 
     @property
     def is_resumable(self) -> bool:

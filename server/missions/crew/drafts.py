@@ -14,6 +14,8 @@ from server.missions.crew.state import LIFECYCLE, Mission, Purpose, Task, in_ord
 from streams.event import Draft
 
 NOTHING: Mapping[str, Any] = {}
+_TITLED = frozenset({"start", "engine", "review", "timeout"})
+"""The causes whose messages name the mission."""
 
 
 def mission_moved(
@@ -25,13 +27,10 @@ def mission_moved(
     by: str | None = None,
     is_engaged: bool | None = None,
 ) -> Draft:
-    """mission_status_changed, with the title, which some frames of it tell, and `is_engaged` when it changes."""
-    metadata: dict[str, Any] = {
-        "status": status,
-        "phase": LIFECYCLE.phases[status],
-        "cause": cause,
-        "title": state.title,
-    }
+    """mission_status_changed, with the title where clients are told it, and `is_engaged` when it changes."""
+    metadata: dict[str, Any] = {"status": status, "phase": LIFECYCLE.phases[status], "cause": cause}
+    if cause in _TITLED:
+        metadata["title"] = state.title
     if is_engaged is not None and is_engaged != state.is_engaged:
         metadata["is_engaged"] = is_engaged
     return Draft(type="mission_status_changed", content=why, metadata=metadata, actor=by)

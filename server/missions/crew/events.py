@@ -80,7 +80,7 @@ class MissionStatusChanged(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     phase: str
     cause: MissionCause
-    title: str
+    title: str | UnsetType = UNSET
     is_engaged: bool | UnsetType = UNSET
     """When it changes."""
 

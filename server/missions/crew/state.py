@@ -42,6 +42,8 @@ LIFECYCLE = Lifecycle(
 )
 """`transitions` is what a PATCH may do. RESUMING lasts as long as the command that resumes; no reader meets it."""
 
+TRANSIENT = frozenset({"RESUMING"})
+
 _RESETS = ("restart", "resume", "rework")
 
 TASK_LIFECYCLE = Lifecycle(
@@ -87,6 +89,8 @@ TASK_LIFECYCLE = Lifecycle(
 """`transitions` is what a PATCH may do; a new task is PENDING, or BLOCKED while a dependency is not COMPLETED."""
 
 TaskStatus = Literal["PENDING", "BLOCKED", "IN_PROGRESS", "AWAITING_APPROVAL", "COMPLETED", "FAILED", "SKIPPED"]
+UNDECIDED = frozenset({"AWAITING_APPROVAL"})
+"""The statuses of a task that a person has to decide about."""
 WAITING = frozenset({"PENDING", "BLOCKED"})
 """The statuses of a task that nobody works on yet: its title, description and dependencies may change."""
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.agents.model.script import USAGE, Asked, Offer, Speech, pieces
+from tests.agents.model.script import SPEAKERS, USAGE, Asked, Offer, Said, Speech, pieces
 
 END = "[DONE]"
 
@@ -18,10 +18,12 @@ def read(body: dict[str, Any]) -> Asked:
             results.clear()
         elif message["role"] == "tool":
             results.append(_plain(message["content"]))
+    said = [Said(each["role"], _plain(each.get("content"))) for each in body["messages"] if each["role"] in SPEAKERS]
     return Asked(
         model=body["model"],
         offers=tuple(Offer(function["name"], function.get("parameters") or {}) for function in functions),
         results=tuple(results),
+        said=tuple(said),
         is_streamed=bool(body.get("stream")),
     )
 

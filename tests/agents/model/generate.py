@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tests.agents.model.script import USAGE, Asked, Offer, Speech, pieces
+from tests.agents.model.script import USAGE, Asked, Offer, Said, Speech, pieces
 
 
 def read(body: dict[str, Any]) -> Asked:
     """The request in terms of the script; whether it is streamed stands in the address."""
     results: list[str] = []
+    said: list[Said] = []
     for content in body.get("contents") or ():
+        speaker = "assistant" if content.get("role") == "model" else "user"
+        said += [Said(speaker, part["text"]) for part in content.get("parts") or () if part.get("text")]
         if content.get("role") == "model":
             results.clear()
             continue
@@ -20,6 +23,7 @@ def read(body: dict[str, Any]) -> Asked:
         model="",
         offers=tuple(Offer(each["name"], _schema(each)) for each in declared),
         results=tuple(results),
+        said=tuple(said),
     )
 
 

@@ -4,13 +4,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.agents.model.script import USAGE, Asked, Offer, Speech, pieces
+from tests.agents.model.script import USAGE, Asked, Offer, Said, Speech, pieces
 
 
 def read(body: dict[str, Any]) -> Asked:
     """The request in terms of the script."""
     results: list[str] = []
+    said: list[Said] = []
     for message in body["messages"]:
+        said.append(Said(message["role"], _plain(message["content"])))
         if message["role"] == "assistant":
             results.clear()
             continue
@@ -21,6 +23,7 @@ def read(body: dict[str, Any]) -> Asked:
         model=body["model"],
         offers=tuple(Offer(tool["name"], tool["input_schema"]) for tool in tools),
         results=tuple(results),
+        said=tuple(said),
         is_streamed=bool(body.get("stream")),
     )
 

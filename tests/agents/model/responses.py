@@ -1,10 +1,10 @@
 """OpenAI's responses: a request read, a reply written as its stream of events or as one object."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tests.agents.model.script import USAGE, Asked, Offer, Speech, pieces
+from tests.agents.model.script import SPEAKERS, USAGE, Asked, Offer, Said, Speech, pieces
 
 _OF_MODEL = ("function_call", "reasoning")
 
@@ -18,13 +18,27 @@ def read(body: dict[str, Any]) -> Asked:
             results.clear()
         elif item.get("type") == "function_call_output":
             results.append(item["output"] if isinstance(item["output"], str) else json.dumps(item["output"]))
-    functions = [tool for tool in body.get("tools") or () if tool.get("type") == "function"]
+    said = [
+        Said(item["role"], "".join(part.get("text", "") for part in item["content"]))
+        for item in (given if isinstance(given, list) else ())
+        if item.get("role") in SPEAKERS and isinstance(item.get("content"), list)
+    ]
     return Asked(
         model=body["model"],
-        offers=tuple(Offer(function["name"], function.get("parameters") or {}) for function in functions),
+        offers=tuple(_offers(body.get("tools") or ())),
         results=tuple(results),
+        said=tuple(said),
         is_streamed=bool(body.get("stream")),
     )
+
+
+def _offers(tools: Iterable[dict[str, Any]], namespace: str | None = None) -> Iterator[Offer]:
+    """The functions; those of an MCP server come in a namespace of their own."""
+    for tool in tools:
+        if tool.get("type") == "namespace":
+            yield from _offers(tool.get("tools") or (), tool["name"])
+        elif tool.get("type") == "function":
+            yield Offer(tool["name"], tool.get("parameters") or {}, namespace)
 
 
 def stream(speech: Speech, asked: Asked) -> Iterator[tuple[str, Any]]:
@@ -79,6 +93,7 @@ def _items(speech: Speech) -> list[dict[str, Any]]:
                 "id": f"fc_{speech.number}",
                 "call_id": speech.call.id,
                 "name": speech.call.name,
+                **({"namespace": speech.call.namespace} if speech.call.namespace else {}),
                 "arguments": json.dumps(speech.call.arguments),
                 "status": "completed",
             }

@@ -31,7 +31,7 @@ class Model:
         self.asked: list[Asked] = []
         self.keys: set[str] = set()
         self.strays: list[str] = []
-        self._called: Script | None = None
+        self._calls: list[Script] = []
         self._numbers = itertools.count(1)
 
     def application(self) -> web.Application:
@@ -71,9 +71,10 @@ class Model:
         self.asked.append(asked)
         if self.script.refusal:
             return _refusal(self.script.refusal, key)
-        speech = speak(self.script, asked, next(self._numbers), is_first=self._called is not self.script)
+        called = sum(script is self.script for script in self._calls)
+        speech = speak(self.script, asked, next(self._numbers), called=called)
         if speech.call:
-            self._called = self.script
+            self._calls.append(self.script)
         if not asked.is_streamed:
             return web.json_response(wire.whole(speech, asked))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

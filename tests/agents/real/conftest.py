@@ -3,16 +3,23 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import ClientSession
 
 from server.agents.process import Launch
 from server.agents.profiles import PROFILES, launch_for
-from tests.agents.model.server import MODEL, Model
+from server.agents.sandbox import Sandbox
+from tests.agents.model.script import Script
+from tests.agents.model.server import MODEL, Model, serving_model
+from tests.agents.real.stage import Stage
 from tests.agents.recording import Recorder, places_of
+from tests.conftest import serving_on
 
 FOLDER = Path(__file__).parent
 PROGRAMS = FOLDER / "node_modules" / ".bin"
@@ -86,16 +93,43 @@ def launch(
     """A launch of the backend by its own profile, as a server would make it."""
 
     def make(model: Model | None) -> Launch:
-        return launch_for(backend, settings(model), run_id=run_id, space=space, home=tmp_path / "home")
+        env = settings(model)
+        sandbox = Sandbox(policy="prefer", path=env["PATH"])
+        return launch_for(backend, env, run_id=run_id, space=space, home=tmp_path / "home", sandbox=sandbox)
 
     return make
+
+
+@pytest.fixture
+def staged(
+    backend: str,
+    settings: Callable[[Model | None], dict[str, str]],
+    recorder: Recorder,
+    connect: dict[str, Any],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., AbstractAsyncContextManager[Stage]]:
+    """A real server for missions of the backend, which works in the sandbox with a scripted model."""
+
+    @asynccontextmanager
+    async def stage(**options: Any) -> AsyncIterator[Stage]:
+        async with serving_model(Script()) as model:
+            for name, value in settings(model).items():
+                monkeypatch.setenv(name, value)
+            async with (
+                serving_on(connect, data_dir, **{"agent_sandbox": "require", **options}) as server,
+                ClientSession(server.url, headers=server.headers) as http,
+            ):
+                yield Stage(backend, server, http, model, recorder)
+
+    return stage
 
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Overhears the turn's wire."""
     recorder = Recorder()
-    monkeypatch.setattr("server.agents.turn.AgentTransport", recorder.transport)
+    monkeypatch.setattr("server.agents.session.AgentTransport", recorder.transport)
     return recorder
 
 

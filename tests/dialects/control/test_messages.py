@@ -112,6 +112,26 @@ class TestSend:
         assert await send(owner, mission, "say later", client_message_id=key) == answers[0]
         assert len(await events(owner, mission, types="user_message")) == 2
 
+    async def test_two_users_with_one_client_message_id_wait_beside_each_other(
+        self, owner: ClientSession, shared: Serving
+    ) -> None:
+        mission, key = await busy_mission(owner), str(uuid4())
+        headers = await new_member(shared, "MEMBER")
+        async with ClientSession(shared.url, headers=headers) as other:
+            first = await send(owner, mission, "say mine", client_message_id=key)
+            answers = [await send(other, mission, "say theirs", client_message_id=key) for _ in range(2)]
+            assert answers[0] == answers[1]
+            assert (first["id"], answers[0]["queued"]) == (key, True)
+            assert answers[0]["id"] != key
+            assert [row["id"] for row in await get(owner, "/api/control/queue")] == [key, answers[0]["id"]]
+            assert (await ask(other, "DELETE", f"/api/control/queue/{key}")).status == 200
+            [left] = await get(owner, "/api/control/queue")
+            assert (left["id"], left["content"]) == (answers[0]["id"], "say theirs")
+            await post(owner, "/api/control/cancel")
+            done = await until_status(owner, mission, "completed")
+            assert [entry["content"] for entry in done["history"]][-2:] == ["say theirs", "theirs"]
+            assert done["history"][-4]["content"] == "say mine"
+
     async def test_a_client_message_id_with_other_words_is_422(self, owner: ClientSession) -> None:
         mission, key = await create(owner, title="reuse"), str(uuid4())
         await send(owner, mission["id"], "say a", client_message_id=key)
@@ -274,6 +294,13 @@ class TestRunning:
         assert row["state"] in ("running", "queued")
         assert row["history_len"] == 2
         assert (row["subtask_total"], row["subtask_completed"], row["expected_deliverables"]) == (0, 0, 0)
+        await post(owner, "/api/control/cancel")
+        await until_status(owner, mission, "completed")
+        await send(owner, mission, "sleep 30")
+        [row] = await get(owner, "/api/control/running")
+        # asked and cancelled, asked and answered, asked: the one that waited counts once
+        assert row["history_len"] == 5
+        assert len(await events(owner, mission, types="user_message")) == 4
         await stop(owner, mission)
         assert await get(owner, "/api/control/running") == []
 

@@ -147,7 +147,12 @@ class TestSettling:
             assert events == []
             return
         [moved] = events
-        assert moved.data() == {"status": status, "phase": moved.data()["phase"], "cause": "engine"}
+        assert moved.data() == {
+            "status": status,
+            "phase": moved.data()["phase"],
+            "cause": "engine",
+            "title": stream.state.title,
+        }
         assert moved.content == ("all tasks are done" if status == "REVIEW" else "1 of 2 tasks failed")
         assert stream.state.completed_at == moved.at
         assert stream.execute(Settle()) == []

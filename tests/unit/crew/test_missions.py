@@ -9,7 +9,7 @@ import pytest
 from server.missions.crew import limits
 from server.missions.crew.commands import Cancel, Create, Delete, Edit, Restart, Resume, Start
 from server.missions.crew.steps import BeginPlanning, EndTask, Settle
-from storage.rules import Command
+from storage.rules import Command, PartRow
 from streams.errors import BadRequest, Conflict, MissionstreamError
 from tests.unit.crew.stream import CREW, ID, LEAD, RULES, WORKER, Stream, a_run, a_task, folded, refer, said
 from tests.unit.crew.test_statuses import MISSION_EDGES, a_mission
@@ -146,7 +146,8 @@ class TestStarting:
     def test_engages_and_sets_the_clock(self) -> None:
         stream = Stream().create()
         [moved] = stream.start()
-        assert moved.data() == {"status": "IN_PROGRESS", "phase": "active", "cause": "start", "is_engaged": True}
+        moves = {"status": "IN_PROGRESS", "phase": "active", "cause": "start", "is_engaged": True}
+        assert moved.data() == moves | {"title": stream.state.title}
         assert stream.state.is_worked
         assert stream.state.engaged_at == moved.at
 
@@ -348,7 +349,14 @@ def test_a_tasks_row_is_its_columns() -> None:
     run_id = stream.claim(1)
     row = RULES.part_row(stream.task(1))
     task = stream.task(1)
-    assert row == ("IN_PROGRESS", WORKER, run_id, 1, None, None, task.created_at, task.updated_at, None)
+    assert row == PartRow(
+        status="IN_PROGRESS",
+        number=1,
+        created_at=task.created_at,
+        updated_at=task.updated_at,
+        agent_id=WORKER,
+        run_id=run_id,
+    )
 
 
 def test_texts_are_bounded_and_the_refusal_says_what_to_do() -> None:
