@@ -23,6 +23,8 @@ SEED = 50
 class JournalFrames:
     """Those entries of a channel that pass the filters. Their ids are positions, so one may resume from any of them."""
 
+    is_whole = False
+
     def __init__(self, filters: Filters) -> None:
         self._filters = filters
 
