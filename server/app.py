@@ -45,7 +45,9 @@ from server.socket import CHANNELS
 from server.socket import ROUTES as SOCKET
 from server.spaces import Spaces
 from storage import migrations, workspaces
+from storage.crewmissions import CrewMissions
 from storage.embedded import EmbeddedPostgres
+from storage.journal import Journal
 from storage.log import Log
 from storage.missions import Missions
 from storage.pool import Database, connect_arguments
@@ -180,6 +182,8 @@ async def services(
             writers=writers,
             log=source,
             missions=missions,
+            crew_missions=CrewMissions(database, known["crew"]),
+            journal=Journal(database),
             openings=Openings(missions, hub),
             hub=hub,
             runs=keeper,

@@ -16,6 +16,8 @@ from server.operations.metrics import Metrics
 from server.runs.keeper import RunKeeper
 from server.settings import Settings
 from server.spaces import Spaces
+from storage.crewmissions import CrewMissions
+from storage.journal import Journal
 from storage.log import Log
 from storage.missions import Missions
 from storage.pool import Database
@@ -33,6 +35,8 @@ class Core:
     writers: Writers
     log: Log
     missions: Missions
+    crew_missions: CrewMissions
+    journal: Journal
     openings: Openings
     hub: Hub
     runs: RunKeeper

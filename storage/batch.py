@@ -77,7 +77,8 @@ class Batch:
         """Whether nothing need be read or made: activity and commands without a key, on streams whose heads are known,
         and so are the states of the missions that are commanded."""
         if self._is_wary or any(
-            isinstance(part, Change) or (isinstance(part, Execute) and (part.key or part.command.creates))
+            isinstance(part, Change)
+            or (isinstance(part, Execute) and (part.key or part.statements or part.command.creates))
             for part in self.parts
         ):
             return False
@@ -123,6 +124,8 @@ class Batch:
     async def is_stored(self, connection: asyncpg.Connection) -> bool:
         """Whether what the batch wrote is there, asked when the connection broke; it is numbered then."""
         if not self.events:
+            if not self._new_answers:
+                return False  # it has only looked at rows, and may do that again
             scope, key = next(iter(self._new_answers))
             return await statements.has_answer(connection, self.workspace_id, scope, key, self._at)
         last = await statements.position_of(connection, self.events[-1])
@@ -228,6 +231,8 @@ class Batch:
         rules = self._kinds[part.kind]
         before, head = self._before(part)
         decision = rules.decide(before, part.command)
+        if part.drafts:
+            decision = decision._replace(drafts=(*decision.drafts, *part.drafts))
         state, events = self._evolved(part, rules, before, head, decision)
         answer = ascii_json(part.answer(state)).decode()
         row = rules.row(state)
@@ -236,6 +241,7 @@ class Batch:
         if head.is_new:
             head.crew_id, head.team_id = row.crew_id, row.team_id
             self._heads[part.stream_id] = head
+            _reach([event for event in events if event.stream_id == part.stream_id], head)
         for event, draft in zip(events, decision.drafts, strict=True):
             self._add(event, self._heads[event.stream_id], draft)
             if event.type in rules.state_events and event.stream_id == part.stream_id:
@@ -253,6 +259,7 @@ class Batch:
                 parts if earlier is None else {**earlier.parts, **parts},
                 self._at if decision.deletes else None,
             )
+        self._statements += part.statements
         self._answered(part.key, answer)
         return _Decided(Outcome(answer, tuple(events), state), start)
 
@@ -363,6 +370,13 @@ def _divided(rules: Rules, before: Any, after: Any) -> tuple[Any, Mapping[UUID, 
         return document, {}
     changed = (part_id for part_id, part in parts.items() if old.get(part_id) is not part)
     return document, {part_id: (rules.part_row(parts[part_id]), parts[part_id]) for part_id in changed}
+
+
+def _reach(events: Sequence[Event], head: Head) -> None:
+    """Let the first events of a stream reach the channels that only their own folding has named."""
+    for event in events:
+        msgspec.structs.force_setattr(event, "crew_id", head.crew_id)  # nobody has seen it yet
+        msgspec.structs.force_setattr(event, "team_id", head.team_id)
 
 
 def _json(draft: Draft) -> str:

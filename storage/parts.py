@@ -23,13 +23,18 @@ class Record(msgspec.Struct):
 
 
 class Execute(msgspec.Struct):
-    """A command to decide. `answer` renders the new state for the caller; its JSON is what a repeat of `key` gets."""
+    """A command to decide. `answer` renders the new state for the caller; its JSON is what a repeat of `key` gets.
+
+    What is decided, `statements` and `drafts` (activity, after the decided events) are stored together or not at all.
+    """
 
     stream_id: UUID
     kind: str
     command: Command
     answer: Callable[[Any], Any]
     key: Key | None = None
+    statements: Sequence[Statement] = ()
+    drafts: Sequence[Draft] = ()
 
     def streams(self, workspace_id: UUID) -> tuple[UUID, ...]:
         return (self.stream_id, workspace_id) if self.command.touches_workspace else (self.stream_id,)

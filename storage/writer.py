@@ -202,16 +202,20 @@ class Writers:
         *,
         answer: Callable[[Any], Any] = lambda state: None,
         key: Key | None = None,
+        statements: Sequence[Statement] = (),
+        drafts: Sequence[Draft] = (),
         is_patient: bool = False,
     ) -> Outcome:
         """Decide and append; give the new state, or the first answer of a repeated `key`.
 
-        Raises what `decide` raises, KeyReused, NotFound, Unavailable (nothing was stored) or OutcomeUnknown (after
+        `statements` change rows in the same transaction, once the command is decided, and `drafts` are activity that
+        follows its events. Raises what `decide` raises, what a statement means by finding no row or breaking a constraint, KeyReused, NotFound, Unavailable (nothing was stored) or OutcomeUnknown (after
         five seconds; never when `is_patient`). A cancelled caller cancels only its own waiting.
         """
-        part = Execute(stream_id=mission_id, kind=kind, command=command, answer=answer, key=key)
-        size = 1_024 + _size(command)
-        result = await self._submit(workspace_id, part, events=4, size=size, is_patient=is_patient)
+        clean, more = _checked(drafts, self._state_events)
+        part = Execute(mission_id, kind, command, answer, key, statements, clean)
+        size = 1_024 * (1 + len(statements)) + _size(command) + more
+        result = await self._submit(workspace_id, part, events=4 + len(clean), size=size, is_patient=is_patient)
         assert isinstance(result, Outcome)
         return result
 

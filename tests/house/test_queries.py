@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from server.dialects.crew.journal import KINDS, facet_words
 from storage import workspaces
 from storage.pool import Database
 from storage.queries import queries
@@ -94,9 +96,51 @@ _FILL = (
 )  # fmt: skip
 
 
+CREW, CREW_MISSIONS, CREW_TASKS = UUID(int=8), 10_000, 100_000
+_FILL_CREW = (
+    """INSERT INTO agents (workspace_id, id, crew_id, name, slug, agent_role, cli_adapter, tool_profile, timeout_seconds,
+                           memory_enabled, created_at, updated_at)
+       SELECT $1, ('00000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid, $2, 'agent', 'agent-' || i, 'AGENT',
+              'NONE', 'CODING', 1, false, now(), now() FROM generate_series(1, 50) AS i""",
+    """INSERT INTO missions (workspace_id, id, kind, status, phase, title, crew_id, state_version, state, created_at,
+                             updated_at)
+       SELECT $1, ('00000000-0000-0000-0001-' || lpad(i::text, 12, '0'))::uuid, 'crew',
+              (ARRAY['PLANNING', 'IN_PROGRESS', 'COMPLETED', 'COMPLETED', 'FAILED'])[1 + i % 5],
+              (ARRAY['pending', 'active', 'completed', 'completed', 'failed'])[1 + i % 5], 'a mission',
+              CASE WHEN i % 100 = 0 THEN $2 ELSE gen_random_uuid() END, 1,
+              json_build_object('id', gen_random_uuid(), 'lead_agent_id', '00000000-0000-0000-0000-000000000001',
+                                'completed_at', now() - make_interval(mins => i), 'description', repeat('x', 300)),
+              now() - make_interval(mins => i + 30), now() - make_interval(mins => i)
+         FROM generate_series(1, $3) AS i""",
+    """INSERT INTO tasks (workspace_id, mission_id, id, status, number, agent_id, token_count, estimated_cost, state,
+                          created_at, updated_at, completed_at)
+       SELECT $1, ('00000000-0000-0000-0001-' || lpad((1 + i % $3)::text, 12, '0'))::uuid, gen_random_uuid(),
+              (ARRAY['PENDING', 'COMPLETED', 'COMPLETED', 'FAILED'])[1 + i % 4], i,
+              ('00000000-0000-0000-0000-' || lpad((1 + i % 50)::text, 12, '0'))::uuid, 10, 0.1,
+              json_build_object('title', repeat('x', 300)), now(), now() - make_interval(secs => i),
+              CASE WHEN i % 4 > 0 THEN now() - make_interval(secs => i * 10) END
+         FROM generate_series(1, $4) AS i""",
+    """INSERT INTO events (workspace_id, position, stream_id, sequence, type, at, crew_id, content, metadata)
+       SELECT $1, 1000000 + i, ('00000000-0000-0000-0001-' || lpad((1 + i % 1000)::text, 12, '0'))::uuid, i,
+              (ARRAY['tool_call', 'tool_result', 'thinking', 'mission_status_changed'])[1 + i % 4], now(), $2,
+              repeat('x', 100), '{"cause": "patch", "status": "FAILED"}'
+         FROM generate_series(1, 20000) AS i""",
+)  # fmt: skip
+
+
+def _with(statement: str) -> str:
+    values = (f"'{WORKSPACE}'::uuid", f"'{CREW}'::uuid", str(CREW_MISSIONS), str(CREW_TASKS))
+    for number, value in enumerate(values, 1):
+        statement = statement.replace(f"${number}", value)
+    return statement
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def filled(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
-    """3,000 missions in each of two workspaces, 12,000 events; only plans are read here, so the rows fold to nothing."""
+    """3,000 missions in each of two workspaces, 12,000 events, and in one of them 10,000 crew missions of 100,000 tasks.
+
+    Only plans and counts are read here, so the rows fold to nothing.
+    """
     name = "test_plans"
     admin = await asyncpg.connect(**cluster.connect)
     try:
@@ -107,6 +151,8 @@ async def filled(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
         await connection.execute(
             _FILL[2].replace("$1", f"'{WORKSPACE}'").replace("$2", str(MISSIONS)).replace("$3", str(EVENTS))
         )
+        for statement in _FILL_CREW:
+            await connection.execute(_with(statement))
         await connection.execute("ANALYZE")
         yield connection
         await connection.close()
@@ -122,6 +168,9 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 MISSION = UUID("00000000-0000-0000-0000-000000000123")
+CREW_MISSION = UUID("00000000-0000-0000-0001-000000000100")
+DAY_AGO = datetime.now(UTC) - timedelta(days=1)
+ANY_ENTRY = (["mission_status_changed/%/FAILED"], [], None, None, None, None, None, None, [])
 HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("events.of_workspace", "events", (WORKSPACE, 5_000, 2**62, 500, 1 << 18)),
     ("events.of_stream", "events", (WORKSPACE, 4_900, 2**62, 500, 1 << 18, MISSION)),
@@ -145,6 +194,23 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("missions.level", "missions", (WORKSPACE, [MISSION], 200)),
     ("missions.with_relatives", "missions", (WORKSPACE, [MISSION], 5)),
     ("runs.going_on", "missions", (WORKSPACE, MISSION)),
+    ("crewmissions.found", "missions", (WORKSPACE, CREW_MISSION, CREW)),
+    ("crewmissions.one", "missions", (WORKSPACE, CREW_MISSION, CREW)),
+    ("crewmissions.listed", "missions", (WORKSPACE, None, 100, 0)),
+    ("crewmissions.listed", "missions", (WORKSPACE, "FAILED", 100, 0)),
+    ("crewmissions.of_crew", "missions", (WORKSPACE, None, 20, 0, CREW)),
+    ("crewmissions.tasks", "tasks", (WORKSPACE, [CREW_MISSION])),
+    ("crewmissions.agent_of_task", "tasks", (WORKSPACE, CREW_MISSION, CREW_MISSION)),
+    ("crewmissions.metrics", "tasks", (WORKSPACE, DAY_AGO)),
+    ("checkpoints.capture", "tasks", (WORKSPACE, CREW_MISSION)),
+    ("journal.page", "events", (WORKSPACE, 2**62, 100, None, *ANY_ENTRY)),
+    ("journal.page", "events", (WORKSPACE, 2**62, 100, DAY_AGO, *ANY_ENTRY)),
+    ("journal.page_of_mission", "events", (WORKSPACE, 2**62, 100, None, *ANY_ENTRY, CREW_MISSION)),
+    ("journal.counted", "events", (WORKSPACE, None, *ANY_ENTRY)),
+    ("journal.counted_of_mission", "events", (WORKSPACE, None, *ANY_ENTRY, CREW_MISSION)),
+    ("journal.one", "events", (WORKSPACE, 1_000_004)),
+    ("journal.newest_of_mission", "events", (WORKSPACE, CREW_MISSION, ["%"])),
+    ("journal.since", "events", (WORKSPACE, CREW_MISSION, ["%"], 1_010_000)),
     ("writer.lock", "streams", (WORKSPACE, [MISSION])),
     ("writer.states", "missions", (WORKSPACE, [MISSION])),
     ("writer.known", "events", (WORKSPACE, [MISSION], ["key"])),
@@ -175,6 +241,75 @@ async def test_a_page_from_the_middle_of_a_stream_reads_no_more_than_the_page(fi
     )
     scans = [node for node in _nodes(json.loads(text)[0]["Plan"]) if node.get("Relation Name") == "events"]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 12
+
+
+async def _rows_read(connection: asyncpg.Connection, table: str, query: str, *arguments: Any) -> float:
+    """How many rows of a table a query reads, whether it gives them or not."""
+    text = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments)
+    scans = [node for node in _nodes(json.loads(text)[0]["Plan"]) if node.get("Relation Name") == table]
+    return float(
+        sum((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in scans)
+    )
+
+
+async def test_a_page_of_crew_missions_reads_no_more_than_the_page_and_no_task(filled: asyncpg.Connection) -> None:
+    query = queries.crewmissions.listed
+    assert await _rows_read(filled, "missions", query, WORKSPACE, None, 100, 0) <= 100
+    assert await _rows_read(filled, "tasks", query, WORKSPACE, None, 100, 0) == 0
+
+
+async def test_metrics_read_the_tasks_of_the_window_only(filled: asyncpg.Connection) -> None:
+    query = queries.crewmissions.metrics
+    recently = datetime.now(UTC) - timedelta(minutes=10)
+    assert await _rows_read(filled, "tasks", query, WORKSPACE, recently) < 500
+    assert await _rows_read(filled, "tasks", query, WORKSPACE, DAY_AGO) < CREW_TASKS / 2
+
+
+async def test_metrics_are_right_at_a_hundred_thousand_tasks(filled: asyncpg.Connection) -> None:
+    """As the plain sums over the same rows say."""
+    found = await filled.fetchrow(queries.crewmissions.metrics, WORKSPACE, DAY_AGO)
+    plain = await filled.fetchrow(
+        """SELECT count(*) FILTER (WHERE status = 'COMPLETED' AND completed_at >= $2) AS completed,
+                  count(*) FILTER (WHERE status = 'FAILED' AND updated_at >= $2) AS failed,
+                  sum(token_count) FILTER (WHERE completed_at >= $2) AS tokens
+             FROM tasks WHERE workspace_id = $1""",
+        WORKSPACE,
+        DAY_AGO,
+    )
+    assert (found["total_missions"], found["active_missions"]) == (CREW_MISSIONS, CREW_MISSIONS * 2 // 5)
+    assert (found["tasks_completed_24h"], found["tasks_failed_24h"]) == (plain["completed"], plain["failed"])
+    assert found["total_tokens_24h"] == plain["tokens"] > 0
+    assert found["total_cost_24h"] == float(plain["tokens"]) / 100
+    assert found["avg_completion_time_ms"] == 30 * 60_000
+    assert 500 < found["completed_24h"] < 600
+
+
+async def test_a_missions_journal_is_read_without_the_other_events(filled: asyncpg.Connection) -> None:
+    arguments = (WORKSPACE, 2**62, 100, None, *ANY_ENTRY, UUID("00000000-0000-0000-0001-000000000004"))
+    assert await _rows_read(filled, "events", queries.journal.page_of_mission, *arguments) <= 20
+    whole = (WORKSPACE, 2**62, 10, None, *ANY_ENTRY)
+    assert await _rows_read(filled, "events", queries.journal.page, *whole) <= 10
+
+
+async def test_the_log_and_the_table_know_the_same_types_of_journal_events(connection: asyncpg.Connection) -> None:
+    types = {kind.type for kind in KINDS}
+    for name in (*types, "task_created", "mission_created", "thinking", "erased"):
+        assert await connection.fetchval("SELECT is_journal_event($1)", name) == (name in types), name
+    source = await connection.fetchval("SELECT pg_get_functiondef('is_journal_event'::regproc)")
+    assert set(re.findall(r"'([a-z_.]+)'::text", source)) == types
+
+
+async def test_the_log_and_the_table_find_the_same_words_in_metadata(connection: asyncpg.Connection) -> None:
+    for metadata in (
+        {},
+        {"cause": "patch", "status": "FAILED"},
+        {"cause": None, "purpose": "plan"},
+        {"kind": "crew", "reason": "end_turn"},
+        {"status": None, "reason": None},
+        {"cause": "a", "kind": "b", "status": "c", "reason": "d"},
+    ):
+        facet = await connection.fetchval("SELECT journal_facet('x', $1)", json.dumps(metadata))
+        assert facet == "/".join(("x", *facet_words(metadata)))
 
 
 async def test_making_a_workspace_makes_its_head_and_its_stream(fresh: dict[str, Any]) -> None:

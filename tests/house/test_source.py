@@ -133,6 +133,7 @@ _ANYWHERE = {
     "server/missions/": "the tables themselves",
     "server/agents/": "the Agent Client Protocol has the same words for tool calls and plan entries",
     "server/cli/": "clients of the wire in a terminal, which read its phases",
+    "server/dialects/crew/journal.py": "which status makes which entry of the journal",
     "server/runs/": "a turn's reason to end, which the mission's table maps to a status",
 }
 """Where words of the lifecycle tables may stand besides, and why."""

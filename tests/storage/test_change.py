@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 import uuid_utils.compat as uuids
 
+from server.missions.crew.commands import Create, Edit, Resume, Start
 from server.missions.known import kinds
 from storage import spaces, workspaces
 from storage.pool import Database
@@ -115,3 +116,87 @@ async def test_a_change_cannot_speak_for_a_mission(bench: Bench) -> None:
     with pytest.raises(NotFound):
         await bench.change(bench.space("one"), stream_id=uuids.uuid7())
     assert await bench.names() == []
+
+
+# rows that change with a command
+
+
+def created(mission_id: UUID) -> Create:
+    return Create(id=mission_id, crew_id=uuids.uuid7(), lead_agent_id=uuids.uuid7(), title="a boat")
+
+
+async def test_a_command_its_rows_and_its_activity_are_there_together(bench: Bench) -> None:
+    mission_id = uuids.uuid7()
+    wish = created(mission_id)
+    outcome = await bench.writers.execute(
+        bench.workspace_id, mission_id, "crew", wish, statements=[bench.space("one")], drafts=[Draft(type="x_said")]
+    )
+    assert [event.type for event in bench.published] == ["mission_created", "x_said"]
+    assert [event.sequence for event in outcome.events] == [1, 2]
+    assert {event.crew_id for event in outcome.events} == {wish.crew_id}
+    assert await bench.names() == ["one"]
+    # the activity is none of the state: the next command finds the version that the state has
+    moved = await bench.writers.execute(bench.workspace_id, mission_id, "crew", Start())
+    assert moved.state.status == "IN_PROGRESS"
+
+
+async def test_a_refused_command_changes_no_rows(bench: Bench) -> None:
+    mission_id = uuids.uuid7()
+    await bench.writers.execute(bench.workspace_id, mission_id, "crew", created(mission_id))
+    with pytest.raises(Conflict):
+        await bench.writers.execute(bench.workspace_id, mission_id, "crew", Resume(), statements=[bench.space("one")])
+    assert await bench.names() == []
+
+
+async def test_a_row_that_is_not_there_refuses_the_command_alone(bench: Bench) -> None:
+    ids = [uuids.uuid7() for _ in range(5)]
+    nothing = Statement(queries.spaces.one, (bench.workspace_id, uuids.uuid7()), missing=NotFound("no such space"))
+    results = await asyncio.gather(
+        *(
+            bench.writers.execute(
+                bench.workspace_id, made, "crew", created(made), statements=[nothing] if number == 2 else []
+            )
+            for number, made in enumerate(ids)
+        ),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, Exception) for result in results] == [number == 2 for number in range(5)]
+    assert {event.stream_id for event in bench.published} == {*ids} - {ids[2]}
+
+
+async def test_a_command_on_a_known_mission_asks_its_rows_too(bench: Bench) -> None:
+    mission_id = uuids.uuid7()
+    await bench.writers.execute(bench.workspace_id, mission_id, "crew", created(mission_id))
+    nothing = Statement(queries.spaces.one, (bench.workspace_id, uuids.uuid7()), missing=NotFound("no such space"))
+    for _ in range(2):  # the second time every head and state is remembered
+        with pytest.raises(NotFound, match="no such space"):
+            await bench.writers.execute(bench.workspace_id, mission_id, "crew", Start(), statements=[nothing])
+    assert [event.type for event in bench.published] == ["mission_created"]
+
+
+async def test_a_repeated_key_asks_no_row_again(bench: Bench) -> None:
+    mission_id, key = uuids.uuid7(), Key("x", "k", "fingerprint")
+    await bench.writers.execute(bench.workspace_id, mission_id, "crew", created(mission_id), key=key)
+    nothing = Statement(queries.spaces.one, (bench.workspace_id, uuids.uuid7()), missing=NotFound("no such space"))
+    again = await bench.writers.execute(
+        bench.workspace_id, mission_id, "crew", created(mission_id), key=key, statements=[nothing]
+    )
+    assert again.replayed
+
+
+async def test_a_command_that_leads_to_nothing_may_still_ask_and_change(bench: Bench) -> None:
+    mission_id = uuids.uuid7()
+    await bench.writers.execute(bench.workspace_id, mission_id, "crew", created(mission_id))
+    outcome = await bench.writers.execute(
+        bench.workspace_id, mission_id, "crew", Edit(), statements=[bench.space("one")]
+    )
+    assert (outcome.events, await bench.names()) == ((), ["one"])
+
+
+async def test_activity_with_a_command_may_be_no_decision(bench: Bench) -> None:
+    mission_id = uuids.uuid7()
+    with pytest.raises(Unprocessable):
+        await bench.writers.execute(
+            bench.workspace_id, mission_id, "crew", created(mission_id), drafts=[Draft(type="mission_edited")]
+        )
+    assert bench.published == []

@@ -1,6 +1,6 @@
 """Crew's answers: JSON in pure ASCII with a newline at its end."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,22 @@ def raw(body: bytes | str, *, status: int = 200, headers: Mapping[str, str] | No
     """A JSON answer that is encoded already, such as the stored first answer of a repeated request."""
     encoded = body.encode() if isinstance(body, str) else body
     return web.Response(status=status, body=encoded + b"\n", content_type="application/json", headers=headers)
+
+
+async def reply_list(request: web.Request, pieces: AsyncIterator[Sequence[Any]]) -> web.StreamResponse:
+    """A JSON array whose parts come one after another: sent as they come, so that memory does not grow with it."""
+    first: Sequence[Any] = await anext(pieces, [])
+    piece = await anext(pieces, None)
+    if piece is None:
+        return reply(first)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(ascii_json(first)[:-1])
+    while piece is not None:
+        await response.write(b"," + ascii_json(piece)[1:-1])
+        piece = await anext(pieces, None)
+    await response.write(b"]\n")
+    return response
 
 
 def no_content() -> web.Response:

@@ -41,6 +41,11 @@ async def at_home(request: web.Request, route: Route) -> None:
     _admit(request, route, who)
 
 
+async def wherever(request: web.Request, route: Route) -> None:
+    """Like `in_workspace`, but who names no workspace acts at home."""
+    await (in_workspace if workspace_name(request) else at_home)(request, route)
+
+
 def workspace_name(request: web.Request) -> str:
     """The id or slug of the workspace that the request names, from the first place that holds one; empty without."""
     places = (

@@ -48,6 +48,11 @@ def fork(source: Mission, mission_id: UUID, new_id: Callable[[], UUID], *, by: s
     )
 
 
+def unfinished(copy: Create) -> tuple[UUID, ...]:
+    """The tasks of a copy that are not COMPLETED, in order of id."""
+    return tuple(sorted(task.id for task in copy.tasks if task.status != "COMPLETED"))
+
+
 def _copied(source: Mission, new_id: Callable[[], UUID], *, is_fork: bool) -> tuple[NewTask, ...]:
     tasks = in_order(source.tasks.values())
     ids = {task.id: new_id() for task in tasks}

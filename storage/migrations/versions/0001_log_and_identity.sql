@@ -59,6 +59,10 @@ CREATE TABLE missions (
 CREATE INDEX missions_listed ON missions (workspace_id, updated_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX missions_children ON missions (workspace_id, parent_id, created_at) WHERE parent_id IS NOT NULL;
 CREATE INDEX missions_busy ON missions (workspace_id, id) WHERE run_id IS NOT NULL OR queued > 0;
+CREATE INDEX missions_of_workspace ON missions (workspace_id, created_at DESC, id DESC)
+    WHERE kind = 'crew' AND deleted_at IS NULL;
+CREATE INDEX missions_of_crew ON missions (workspace_id, crew_id, created_at DESC, id DESC)
+    WHERE kind = 'crew' AND deleted_at IS NULL;
 CREATE INDEX missions_erasable ON missions (deleted_at) WHERE deleted_at IS NOT NULL AND NOT erased;
 
 CREATE TABLE tasks (
@@ -78,8 +82,27 @@ CREATE TABLE tasks (
     PRIMARY KEY (workspace_id, mission_id, id)
 ) WITH (fillfactor = 80);
 CREATE INDEX tasks_completed ON tasks (workspace_id, completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX tasks_failed ON tasks (workspace_id, updated_at) WHERE status = 'FAILED';
 CREATE INDEX tasks_running ON tasks (workspace_id, run_id) WHERE run_id IS NOT NULL;
 COMMENT ON TABLE tasks IS 'The parts of states that grow with the work: saved by row, each when it changes.';
+
+CREATE TABLE checkpoints (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    mission_id uuid NOT NULL,
+    label text,
+    position bigint NOT NULL,
+    pending_tasks uuid[] NOT NULL,
+    open_assignments uuid[] NOT NULL,
+    fork_of uuid,
+    created_by text,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT checkpoints_fork_of FOREIGN KEY (workspace_id, fork_of) REFERENCES checkpoints ON DELETE SET NULL (fork_of)
+);
+CREATE INDEX checkpoints_listed ON checkpoints (workspace_id, mission_id, created_at DESC, id DESC);
+CREATE INDEX checkpoints_forks ON checkpoints (workspace_id, fork_of) WHERE fork_of IS NOT NULL;
+COMMENT ON TABLE checkpoints IS 'Bookmarks of missions: a position of the log, and what was open there.';
 
 CREATE TABLE events (
     workspace_id uuid NOT NULL,
@@ -107,6 +130,39 @@ CREATE INDEX events_conversation ON events (workspace_id, stream_id, sequence)
     WHERE type IN ('user_message', 'assistant_message', 'assistant_message_canonical');
 CREATE INDEX events_question ON events (workspace_id, tool_call_id)
     WHERE type = 'tool_call' AND (tool_name IN ('question', 'AskUserQuestion') OR tool_name LIKE 'ui\_%');
+
+-- The types of events that may be entries of crew's journal; few beside the activity of agents.
+CREATE FUNCTION is_journal_event(type text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN type IN ('mission_status_changed', 'mission_deleted', 'task_status_changed', 'tasks_reset', 'task_waiting', 'run_started',
+                'run_ended', 'review_recorded', 'confidence_low', 'checkpoint_created', 'checkpoint_restored', 'fork_created',
+                'crew.created', 'crew.updated', 'crew.deleted', 'agent.created', 'agent.updated', 'agent.deleted');
+
+-- What decides which entry an event is: its type, and two words of its metadata, as `type/why/what`.
+CREATE FUNCTION journal_facet(type text, metadata json) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN type || '/' || coalesce(metadata ->> 'cause', metadata ->> 'purpose', metadata ->> 'kind', '')
+            || '/' || coalesce(metadata ->> 'status', metadata ->> 'reason', '');
+
+-- Whether such an event is an entry that somebody wants: its facet is like one of `facets` and like none of `but`; it is
+-- of one of the crews, of one of the agents, of a run, not after `until` (to the millisecond), has a text like `words`,
+-- and was written by one of the `authors` (agent, user), or by nobody and its facet is like one of `unsigned`. Null asks nothing.
+CREATE FUNCTION journal_matches(
+    e events, facets text[], but text[], crews uuid[], agents text[], run text, until timestamptz, words text, authors text[],
+    unsigned text[]
+) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (e.crew_id IS NOT NULL OR e.stream_id = e.workspace_id)
+    AND journal_facet(e.type, e.metadata) LIKE ANY(facets)
+    AND NOT journal_facet(e.type, e.metadata) LIKE ANY(but)
+    AND (crews IS NULL OR e.crew_id = ANY(crews))
+    AND (agents IS NULL OR coalesce(e.metadata ->> 'agent_id', e.metadata -> 'fields' ->> 'agent_id') = ANY(agents))
+    AND (run IS NULL OR coalesce(e.metadata ->> 'run_id', e.metadata -> 'fields' ->> 'run_id') = run)
+    AND (until IS NULL OR date_trunc('milliseconds', e.at) <= until)
+    AND (words IS NULL OR e.content ILIKE words OR e.metadata::jsonb::text ILIKE words)
+    AND (authors IS NULL
+         OR CASE WHEN e.actor IS NULL THEN journal_facet(e.type, e.metadata) LIKE ANY(unsigned)
+                 ELSE CASE WHEN e.actor LIKE 'agent:%' THEN 'agent' ELSE 'user' END = ANY(authors) END);
+
+CREATE INDEX events_journal ON events (workspace_id, position) WHERE is_journal_event(type);
+CREATE INDEX events_journal_of_stream ON events (workspace_id, stream_id, position) WHERE is_journal_event(type);
 
 CREATE TABLE answers (
     workspace_id uuid NOT NULL,

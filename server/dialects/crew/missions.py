@@ -1,0 +1,149 @@
+"""Crew's missions: the lists, create, get, patch and delete."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from uuid import UUID
+
+from aiohttp import web
+
+from server.body import word
+from server.core import core, principal
+from server.crews import forms
+from server.dialects.crew import ids, wire
+from server.dialects.crew.answers import no_content, raw, reply, reply_list
+from server.dialects.crew.body import read
+from server.dialects.crew.executing import execute, mission_of, new_id, once
+from server.dialects.crew.guard import NO_MISSION
+from server.dialects.crew.paging import page_of
+from server.missions.crew.commands import Create, Delete, Edit
+from storage import checkpoints, crewmissions
+from storage.crewmissions import ShownMission
+from storage.rules import Statement
+from streams.errors import BadRequest, NotFound
+
+NO_LEAD = "lead agent not found in crew"
+_DEFAULT, _MOST = 20, 100
+_PIECE_BYTES = 4 << 20
+_TASK_BYTES = 2_000
+"""What a task's answer takes beside its texts, roughly."""
+
+
+async def list_missions(request: web.Request) -> web.StreamResponse:
+    """GET /api/v1/missions: of the whole workspace, newest first; with their tasks if `include_tasks=true`."""
+    workspace_id = principal(request).workspace_id
+    limit, offset = page_of(request, default=_DEFAULT, most=_MOST)
+    shown = await core(request).crew_missions.listed(
+        workspace_id, status=word(request, "status") or None, limit=limit, offset=offset
+    )
+    if request.query.get("include_tasks") != "true":
+        return reply([wire.listed(workspace_id, mission) for mission in shown])
+    return await reply_list(request, _with_tasks(request, workspace_id, shown))
+
+
+async def list_crew_missions(request: web.Request) -> web.Response:
+    """GET /api/v1/crews/{crewId}/missions: newest first; none of an unknown crew."""
+    workspace_id = principal(request).workspace_id
+    limit, offset = page_of(request, default=_DEFAULT, most=_MOST)
+    shown = await core(request).crew_missions.listed(
+        workspace_id,
+        crew_id=ids.known(request.match_info["crewId"]),
+        status=word(request, "status") or None,
+        limit=limit,
+        offset=offset,
+    )
+    return reply([wire.listed(workspace_id, mission) for mission in shown])
+
+
+async def _with_tasks(
+    request: web.Request, workspace_id: UUID, shown: Sequence[ShownMission]
+) -> AsyncIterator[Sequence[wire.Mission]]:
+    for piece in _pieces(shown):
+        tasks = await core(request).crew_missions.tasks(workspace_id, [mission.mission.id for mission in piece])
+        yield [wire.listed(workspace_id, mission, tasks.get(mission.mission.id, ())) for mission in piece]
+
+
+def _pieces(shown: Sequence[ShownMission]) -> Iterator[Sequence[ShownMission]]:
+    """All missions at once, unless their tasks are so large that memory would feel it."""
+    piece: list[ShownMission] = []
+    size = 0
+    for one in shown:
+        more = one.mission.size + _TASK_BYTES * one.mission.total
+        if piece and size + more > _PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(one)
+        size += more
+    yield piece
+
+
+@once(201)
+async def create_mission(request: web.Request) -> web.Response:
+    """POST /api/v1/crews/{crewId}/missions: PLANNING."""
+    body, who = await read(request, wire.CreateMission), principal(request)
+    crew_id, lead_id = ids.known(request.match_info["crewId"]), _lead(body)
+    wish = Create(
+        id=new_id(),
+        crew_id=crew_id,
+        lead_agent_id=lead_id,
+        title=body.title or "",
+        description=body.description,
+        workflow_template=body.workflow_template,
+        by=who.actor,
+    )
+    outcome = await execute(
+        request,
+        wish.id,
+        wish,
+        lambda state: wire.mission(who.workspace_id, state),
+        statements=_leads(who.workspace_id, crew_id, lead_id),
+    )
+    return raw(outcome.answer, status=201)
+
+
+def _lead(body: wire.CreateMission) -> UUID:
+    if not body.title:
+        raise BadRequest("title is required")
+    if not body.lead_agent_id:
+        raise BadRequest("lead_agent_id is required")
+    return ids.known(body.lead_agent_id)
+
+
+def _leads(workspace_id: UUID, crew_id: UUID, lead_id: UUID) -> Sequence[Statement]:
+    """That the agent is there, in the crew, and its LEAD: asked in the transaction that makes the mission."""
+    return (
+        crewmissions.agent_of_crew(workspace_id, crew_id, lead_id, BadRequest(NO_LEAD)),
+        crewmissions.agent_in_role(workspace_id, lead_id, forms.LEAD, BadRequest("agent must have LEAD role")),
+    )
+
+
+async def get_mission(request: web.Request) -> web.Response:
+    """GET /api/v1/crews/{crewId}/missions/{missionId}: with its tasks, by one consistent reading."""
+    workspace_id, names = principal(request).workspace_id, request.match_info
+    found = await core(request).crew_missions.get(
+        workspace_id, ids.known(names["missionId"]), ids.known(names["crewId"])
+    )
+    if found is None:
+        raise NotFound(NO_MISSION)
+    return reply(wire.listed(workspace_id, *found))
+
+
+async def update_mission(request: web.Request) -> web.Response:
+    """PATCH /api/v1/crews/{crewId}/missions/{missionId}: fields, and the status where the table has the edge."""
+    mission_id, _ = await mission_of(request)
+    body, who = await read(request, wire.EditMission), principal(request)
+    wish = Edit(title=body.title, description=body.description, plan=body.plan, status=body.status, by=who.actor)
+    state = (await execute(request, mission_id, wish)).state
+    lead = await core(request).crew_missions.called(who.workspace_id, state.lead_agent_id)
+    return reply(wire.mission(who.workspace_id, state, lead))
+
+
+async def delete_mission(request: web.Request) -> web.Response:
+    """DELETE /api/v1/crews/{crewId}/missions/{missionId}: while PLANNING or CANCELLED, with its checkpoints."""
+    mission_id, _ = await mission_of(request)
+    who = principal(request)
+    await execute(
+        request,
+        mission_id,
+        Delete(by=who.actor),
+        statements=(checkpoints.removed_of_mission(who.workspace_id, mission_id),),
+    )
+    return no_content()

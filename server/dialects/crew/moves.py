@@ -1,0 +1,70 @@
+"""What drives a crew mission: start, restart, resume, clone. None of these reads a body that it needs."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from server.body import raw as raw_body
+from server.core import core, principal
+from server.dialects.crew import ids, wire
+from server.dialects.crew.answers import raw
+from server.dialects.crew.executing import execute, mission_of, new_id, once
+from server.dialects.crew.guard import NO_MISSION
+from server.missions.crew import Mission
+from server.missions.crew.commands import Restart, Resume, Start
+from server.missions.crew.copies import clone
+from streams.errors import NotFound
+from streams.event import clean_text
+
+
+@once(200)
+async def start_mission(request: web.Request) -> web.Response:
+    """POST …/start: PLANNING -> IN_PROGRESS, engaged. The engine hears of it as of any event."""
+    mission_id, found = await mission_of(request)
+    wish = Start(seen=found.status, by=principal(request).actor)
+    return raw((await execute(request, mission_id, wish, _moved)).answer)
+
+
+@once(200)
+async def restart_mission(request: web.Request) -> web.Response:
+    """POST …/restart: a terminal status -> PLANNING; what is not COMPLETED is set back."""
+    mission_id, _ = await mission_of(request)
+    return raw((await execute(request, mission_id, Restart(by=principal(request).actor), _moved)).answer)
+
+
+@once(200)
+async def resume_mission(request: web.Request) -> web.Response:
+    """POST …/resume: FAILED -> IN_PROGRESS, engaged; what failed, and what waits for it, is set back."""
+    mission_id, _ = await mission_of(request)
+    return raw((await execute(request, mission_id, Resume(by=principal(request).actor), _resumed)).answer)
+
+
+@once(201)
+async def clone_mission(request: web.Request) -> web.Response:
+    """POST …/clone: a copy with all its tasks, PLANNING. Its title is the body's, else the old one and " (copy)"."""
+    mission_id, _ = await mission_of(request)
+    who = principal(request)
+    source = await core(request).crew_missions.state(who.workspace_id, mission_id, NotFound(NO_MISSION))
+    wish = clone(source, new_id(), new_id, title=_title(await raw_body(request)), by=who.actor)
+    return raw((await execute(request, wish.id, wish, _moved)).answer, status=201)
+
+
+def _moved(state: Mission) -> Any:
+    return wire.Moved(ids.spell(state.id), state.status)
+
+
+def _resumed(state: Mission) -> Any:
+    return wire.Moved(ids.spell(state.id), state.status, state.reset_tasks)
+
+
+class _Titled(msgspec.Struct):
+    title: str = ""
+
+
+def _title(sent: bytes) -> str | None:
+    """The title in a body; a body that is no such object counts as none."""
+    try:
+        return clean_text(msgspec.json.decode(sent, type=_Titled).title) or None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
