@@ -13,6 +13,7 @@ from server.dialects.crew import ids
 from streams.event import Draft
 from tests.dialects.control.driving import Frame, Stream
 from tests.dialects.crew.people import Person, Team
+from tests.dialects.crew.test_channels import connected, subscribed
 from tests.dialects.crew.world import TASK_WAYS, UNKNOWN, WAYS, Crew, a_crew, refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -362,3 +363,24 @@ async def test_many_writers_and_a_stream_agree(crew: Crew) -> None:
                 found.append(await live.named("entry"))
     assert [frame.data for frame in found] == (await entries(own, crew_id=own.id))[::-1]
     assert {frame.data["mission_id"] for frame in found} == {mission["id"] for mission in missions}
+
+
+# the channel
+
+
+async def test_the_journals_channel_carries_the_very_entries_and_replays_them(crew: Crew) -> None:
+    channel = f"journal:{ids.spell(crew.boss.workspace_id)}"
+    async with connected(crew.boss) as ws:
+        assert await subscribed(ws, channel) is None
+        mission = await lived(crew)
+        wanted = (await entries(crew, mission_id=mission["id"]))[::-1]
+        frames: list[dict[str, Any]] = []
+        async with asyncio.timeout(10):
+            while len(frames) < len(wanted):
+                frame = await ws.receive_json()
+                if frame["type"] == "journal.entry" and frame["payload"].get("mission_id") == mission["id"]:
+                    frames.append(frame)
+    assert [frame["payload"] for frame in frames] == wanted
+    assert {(frame["channel"], frame["n"]) for frame in frames} == {(channel, 0)}
+    assert [frame["prev"] for frame in frames[1:]] == [frame["seq"] for frame in frames[:-1]]
+    assert [ids.spell_entry(frame["seq"]) for frame in frames] == [entry["id"] for entry in wanted]
