@@ -113,6 +113,7 @@ async def test_totals_are_the_sums_of_the_tasks(crew: Crew) -> None:
 async def test_pages_are_clamped_and_newest_first(team: Team, crew: Crew) -> None:
     own = await a_crew(crew.shared, team["MANAGER"])
     made = [(await own.mission(title=str(number)))["id"] for number in range(25)][::-1]
+    await own.moved({"id": made[-1]}, "IN_PROGRESS")  # the oldest is the last changed
 
     async def page(query: str) -> list[str]:
         return [mission["id"] for mission in await own.boss.get(f"{own.missions}?{query}")]
