@@ -119,13 +119,16 @@ async def test_an_agents_work_and_its_approval_are_told(crew: Crew) -> None:
 # pages
 
 
-async def test_a_cursor_goes_on_where_the_page_before_ended(crew: Crew) -> None:
+@pytest.mark.parametrize("is_whole", [False, True], ids=["mission", "workspace"])
+async def test_a_cursor_goes_on_where_the_page_before_ended(crew: Crew, is_whole: bool) -> None:
     mission = await lived(crew)
-    whole = await entries(crew, mission_id=mission["id"], limit=500)
-    for size in (1, 3, len(whole) - 1, len(whole), len(whole) + 1):
+    query = {} if is_whole else {"mission_id": mission["id"]}
+    whole = await entries(crew, **query, limit=500)
+    assert len(whole) < 500
+    for size in (3, 7, len(whole) - 1, len(whole), len(whole) + 1):
         found, cursor = [], ""
         while True:
-            one = await page(crew.boss, mission_id=mission["id"], limit=size, cursor=cursor)
+            one = await page(crew.boss, **query, limit=size, cursor=cursor)
             found += one["entries"]
             cursor = one["next_cursor"]
             if not cursor:
