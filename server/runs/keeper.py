@@ -220,8 +220,7 @@ class RunKeeper:
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
 
         async def spend(use: Use) -> None:
-            verb, run_id = "spend", turn.run_id
-            await self._execute(turn.workspace_id, turn.mission_id, turn.kind, verb, run_id=run_id, use=use)
+            await self._execute(turn.workspace_id, turn.mission_id, turn.kind, "spend", run_id=turn.run_id, use=use)
 
         async def note(sandbox: str) -> None:
             if sandbox != facts.sandbox:
@@ -236,9 +235,12 @@ class RunKeeper:
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
                 if turn.has_parent:
-                    await self._families.look(self.turns.values())
-                async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
-                    outcome = await self._agents.run(turn, facts)
+                    await patiently(lambda: self._families.look(list(self.turns.values())))
+                if turn.cancel.is_set():  # nobody needs to be started, or told to begin
+                    outcome = TurnOutcome(text="", success=False, reason="cancelled")
+                else:
+                    async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
+                        outcome = await self._agents.run(turn, facts)
             except MissionstreamError as error:
                 outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
         await self._end(turn, outcome)
