@@ -248,8 +248,11 @@ class Writers:
         """Change rows and say so in a stream (the workspace's own, unless named), in one transaction.
 
         `answer` is a JSON value; a repeat of `key` gets the first one and changes nothing. Raises what a statement means
-        by finding no row or breaking a constraint, and what `record` and `execute` raise.
+        by finding no row or breaking a constraint, and what `record` and `execute` raise; ValueError without either an
+        event or a key, since nothing then would tell after a cut COMMIT whether it happened.
         """
+        if not drafts and key is None:
+            raise ValueError("a change needs an event or a key")
         clean, size = _checked(drafts, self._state_events)
         part = Change(stream_id or workspace_id, statements, clean, answer, key)
         result = await self._submit(

@@ -67,9 +67,10 @@ class AgentTransport:
             if line is None:
                 self.ended.set()
                 return None
-            self._waiting_bytes += len(line)
             message = _decode(self._veil.line(line))
             if message is not None:
+                if "method" in message:  # nothing else is ever recorded, and so settled
+                    self._waiting_bytes += len(line)
                 return message
             self.skipped_lines += bool(line.strip())
 

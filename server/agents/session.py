@@ -126,4 +126,5 @@ class Session:
             return None
         if method == "session/request_permission":
             return await self.hearer.ask(params)
+        self.transport.settle()
         raise RequestError.method_not_found(method)

@@ -246,13 +246,16 @@ class RunKeeper:
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
 
         turn.note_sandbox = partial(work.sandboxed, turn, facts)
+        spend = partial(work.spend, turn)
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
                 if turn.has_parent:
-                    await self._families.look(self.turns.values())
-                spend = partial(work.spend, turn)
-                async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
-                    outcome = await self._agents.run(turn, facts)
+                    await patiently(lambda: self._families.look(list(self.turns.values())))
+                if turn.cancel.is_set():  # nobody needs to be started, or told to begin
+                    outcome = TurnOutcome(text="", success=False, reason="cancelled")
+                else:
+                    async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
+                        outcome = await self._agents.run(turn, facts)
             except MissionstreamError as error:
                 outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
         await self._end(turn, outcome)

@@ -177,6 +177,30 @@ async def test_a_line_of_20_megabytes_fails_the_turn_clearly(turn, scripted):
     assert "line of more than 16 MiB" in outcome.error
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [
+        'print("x" * 1_000_000, flush=True)',
+        'send(method="_x/news", params="x" * 1_000_000)',
+        'send(id=n, method="_x/ask", params="x" * 1_000_000); next(requests())',
+        'send(id=f"r{n}", result="x" * 1_000_000)',
+    ],
+    ids=["garbage", "notifications", "requests", "answers to nothing"],
+)
+async def test_much_that_is_never_recorded_does_not_stop_the_reading(turn, scripted, noise):
+    outcome = await turn(
+        scripted(f"""
+        prompt = until_prompt()
+        for n in range(10):
+            {noise}
+        text("through")
+        send(id=prompt, result={{"stopReason": "end_turn"}})
+        """),
+        idle_seconds=5,
+    )
+    assert (outcome.success, outcome.text) == (True, "through")
+
+
 async def test_a_line_of_5_megabytes_becomes_several_messages(turn, sink, scripted):
     outcome = await turn(
         scripted("""

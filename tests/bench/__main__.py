@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.bench import client, machine, plot, report
 from tests.bench.bench import Bench
-from tests.bench.cases import agents, append, connections, fanout, pages, reconnect, saturation, stalled
+from tests.bench.cases import agents, append, connections, crew, fanout, pages, reconnect, saturation, stalled
 from tests.bench.peer import ROOT
 from tests.bench.record import DISTURBED
 
@@ -25,6 +25,7 @@ CASES: Mapping[str, Callable[[Bench], None]] = {
     "append": append.run,
     "pages": pages.run,
     "agents": agents.run,
+    "crew": crew.run,
 }
 
 

@@ -98,7 +98,7 @@ class Bench:
 _TOLD = (
     "deliveries_per_second", "events_per_second", "connects_per_second", "seconds_until_all_live", "kib_per_connection",
     "cpu_us", "p50_ms", "p99_ms", "rate_kept", "growth_mib", "subscribers_left", "statements",
-    "updates_per_second", "update_cpu_us", "worst_pause_ms", "client", "others",
+    "updates_per_second", "update_cpu_us", "worst_pause_ms", "ms_per_task", "cpu_us_per_task", "client", "others",
 )  # fmt: skip
 
 

@@ -23,6 +23,22 @@ def requests() -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
+def ask(title: str) -> bool:
+    """Ask people, and wait for what they say."""
+    options = [
+        {"optionId": "yes", "name": "Allow", "kind": "allow_once"},
+        {"optionId": "no", "name": "Reject", "kind": "reject_once"},
+    ]
+    call = {"toolCallId": "call", "title": title, "kind": "edit", "status": "pending"}
+    send(id=1_000, method="session/request_permission", params={"sessionId": "s", "toolCall": call, "options": options})
+    for request in requests():
+        if request.get("id") == 1_000:
+            return bool(request["result"]["outcome"].get("optionId") == "yes")
+        if request.get("method") == "session/cancel":
+            return False
+    return False
+
+
 def serve() -> None:
     for request in requests():
         method, number = request.get("method"), request.get("id")
@@ -52,6 +68,8 @@ def turn(message: str) -> str | None:
             time.sleep(float(step.rest))
         elif step.verb == "say":
             update("agent_message_chunk", content={"type": "text", "text": step.rest})
+        elif step.verb == "ask":
+            update("agent_message_chunk", content={"type": "text", "text": "allowed" if ask(step.rest) else "rejected"})
         elif step.verb == "propose":
             lines = step.rest.splitlines()
             update("plan", entries=[{"content": line, "priority": "medium", "status": "pending"} for line in lines])

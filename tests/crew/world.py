@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,21 @@ class World:
                 state = await self.state(mission_id)
                 if is_true(state):
                     return state
+                await asyncio.sleep(0.02)
+
+    async def until_event(self, mission_id: UUID, type: str, **fields: str) -> None:
+        """Wait for an event of this type with these fields."""
+        await self.until_true(
+            lambda: self.events(mission_id, type),
+            lambda found: any(all(getattr(event, n) == v for n, v in fields.items()) for event in found),
+        )
+
+    async def until_true(
+        self, ask: Callable[[], Awaitable[Any]], is_true: Callable[[Any], object], seconds: float = 30
+    ) -> None:
+        """Ask until the answer is as wanted."""
+        async with asyncio.timeout(seconds):
+            while not is_true(await ask()):
                 await asyncio.sleep(0.02)
 
     async def until_status(self, mission_id: UUID, *statuses: str, seconds: float = 60) -> Mission:

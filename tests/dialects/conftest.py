@@ -24,7 +24,7 @@ async def shared(cluster: Cluster) -> AsyncIterator[Serving]:
         Path(name).chmod(0o711)
         async with (
             fresh_database(cluster) as connect,
-            serving_on(connect, Path(name), password=PASSWORD, space_roots=(Path(name),)) as server,
+            serving_on(connect, Path(name), password=PASSWORD, space_roots=(Path(name),), crew_engine=False) as server,
         ):
             yield server
 

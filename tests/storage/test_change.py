@@ -102,6 +102,14 @@ async def test_one_key_at_once_changes_once(bench: Bench) -> None:
     assert len(await bench.names()) == 1
 
 
+async def test_a_change_that_nothing_could_tell_of_later_is_refused(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="an event or a key"):
+        await bench.writers.change(bench.workspace_id, [bench.space("one")], [])
+    quiet = await bench.writers.change(bench.workspace_id, [bench.space("two")], [], key=Key("x", "k", "f"))
+    assert quiet.events == ()
+    assert await bench.names() == ["two"]
+
+
 async def test_a_change_cannot_speak_for_a_mission(bench: Bench) -> None:
     with pytest.raises(Unprocessable):
         await bench.change(bench.space("one"), said="mission_created")

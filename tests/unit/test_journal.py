@@ -80,6 +80,17 @@ def test_one_event_and_the_log_agree_on_what_is_an_entry(type: str, why: str, wh
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.facet)
+def test_asked_for_one_sort_of_entries_the_log_gives_no_other(kind: Kind) -> None:
+    facet = "/".join((kind.type, kind.why.replace("%", "x"), kind.what.replace("%", "x")))
+    for one in KINDS:
+        wanted = Filters(types=(one.entry_type,)).wanted()
+        is_given = any(fits(pattern, facet) for pattern in wanted.facets) and not any(
+            fits(pattern, facet) for pattern in wanted.but
+        )
+        assert is_given == (one.entry_type == kind.entry_type), one
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.facet)
 def test_every_kind_has_words_for_an_event_with_nothing_in_it(kind: Kind) -> None:
     metadata = {"cause": kind.why, "status": kind.what} if kind.why != "%" or kind.what != "%" else {}
     if kind.type == "mission_status_changed":

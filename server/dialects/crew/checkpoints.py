@@ -69,19 +69,11 @@ async def restore_checkpoint(request: web.Request) -> web.Response:
     newer = await core(request).journal.since(found.workspace_id, found.mission_id, found.position, FACETS)
     if newer is None:
         raise MissionstreamError("restore failed")
-    shown = wire.checkpoint(found, crew_id)
-    outcome = await _changed(
-        request,
-        found.mission_id,
-        checkpoints.present(found.workspace_id, found.id, NotFound(NO_CHECKPOINT)),
-        _draft(request, "checkpoint_restored", found, mission_id=str(found.mission_id), divergence_count=len(newer)),
-        {
-            "checkpoint": shown,
-            "journal_cursor": shown.journal_cursor,
-            "warn_divergence": [ids.spell_entry(position) for position in newer],
-        },
-    )
-    return raw(outcome.answer)
+    shown, newer_ids = wire.checkpoint(found, crew_id), [ids.spell_entry(position) for position in newer]
+    answer = {"checkpoint": shown, "journal_cursor": shown.journal_cursor, "warn_divergence": newer_ids}
+    is_there = checkpoints.present(found.workspace_id, found.id, NotFound(NO_CHECKPOINT))
+    draft = _draft(request, "checkpoint_restored", found, mission_id=str(found.mission_id), divergence_count=len(newer))
+    return raw((await _changed(request, found.mission_id, is_there, draft, answer)).answer)
 
 
 @once(201)
@@ -91,21 +83,16 @@ async def fork_checkpoint(request: web.Request) -> web.Response:
     body, who = await read(request, wire.Label, is_optional=True, invalid=INVALID), principal(request)
     state = await core(request).crew_missions.state(who.workspace_id, source.mission_id, NotFound(NO_CHECKPOINT))
     wish = fork(state, new_id(), new_id, by=who.actor)
-    label = body.label or f"fork of {ids.spell(source.id, ids.CHECKPOINT)}"
-    made = _forked(source, wish, label, by=ids.spell(who.user_id))
+    made = _forked(source, wish, body.label, by=ids.spell(who.user_id))
+    draft = _fork_draft(request, made, source)
+    is_made = checkpoints.created(made, NotFound(NO_CHECKPOINT))
 
     def answer(forked: Mission) -> Any:
         return {"new_mission_id": ids.spell(forked.id), "new_checkpoint_id": ids.spell(made.id, ids.CHECKPOINT)}
 
-    outcome = await execute(
-        request,
-        wish.id,
-        wish,
-        answer,
-        statements=(checkpoints.created(made, NotFound(NO_CHECKPOINT)),),
-        drafts=(_fork_draft(request, made, source),),
+    return raw(
+        (await execute(request, wish.id, wish, answer, statements=(is_made,), drafts=(draft,))).answer, status=201
     )
-    return raw(outcome.answer, status=201)
 
 
 async def delete_checkpoint(request: web.Request) -> web.Response:
@@ -147,13 +134,13 @@ async def _captured(request: web.Request, mission_id: UUID, label: str | None) -
     )
 
 
-def _forked(source: Checkpoint, copy: Create, label: str, *, by: str) -> Checkpoint:
+def _forked(source: Checkpoint, copy: Create, label: str | None, *, by: str) -> Checkpoint:
     """The checkpoint of a fork: at the same entry, which is one of the parent mission's."""
     return Checkpoint(
         workspace_id=source.workspace_id,
         id=new_id(),
         mission_id=copy.id,
-        label=label,
+        label=label or f"fork of {ids.spell(source.id, ids.CHECKPOINT)}",
         position=source.position,
         pending_tasks=unfinished(copy),
         fork_of=source.id,

@@ -37,7 +37,7 @@ def once(status: int) -> Callable[[Handler], Handler]:
         async def handled(request: web.Request) -> web.StreamResponse:
             if "Idempotency-Key" in request.headers:
                 sent = await raw_body(request)
-                key = key_of(request, f"crew.{request.path}", {"body": sent.strip()})
+                key = key_of(request, f"crew.{request.rel_url.raw_path}", {"body": sent.strip()})
                 assert key is not None
                 first = await answers.first(core(request).database, principal(request).workspace_id, key)
                 if first is not None:

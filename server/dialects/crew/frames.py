@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from server.dialects.crew import ids
+from server.dialects.crew import ids, journal
 from server.missions.crew.state import LIFECYCLE, TRANSIENT, UNDECIDED
 from server.timeline import TimelineSocket
 from streams import websocket
@@ -12,16 +12,16 @@ from streams.channels import Channel
 from streams.event import Event, Signal
 from streams.feed import Face
 
-WORKSPACE, CREW, MISSION, SESSION = "workspace", "crew", "mission", "session"
+WORKSPACE, CREW, MISSION, SESSION, JOURNAL = "workspace", "crew", "mission", "session", "journal"
 """The prefixes of the channels that carry events. A mission's id is also its session's."""
 
 
 class Told(NamedTuple):
-    """One message: the prefix of its channel, its type and its payload, whose values are all strings."""
+    """One message: the prefix of its channel, its type and its payload, whose values are all strings but an entry's."""
 
     prefix: str
     type: str
-    payload: dict[str, str]
+    payload: dict[str, str] | journal.Entry
 
 
 _Teller = Callable[[Event, dict[str, Any]], Iterable[Told]]
@@ -172,6 +172,14 @@ def told(event: Event) -> Iterable[Told]:
     return () if teller is None else teller(event, event.data())
 
 
+def _told_on(prefix: str, event: Event) -> list[Told]:
+    """What an event says on the channels of a prefix; on the journal's, the whole entry."""
+    if prefix != JOURNAL:
+        return [message for message in told(event) if message.prefix == prefix]
+    entry = journal.of(event)
+    return [] if entry is None else [Told(JOURNAL, "journal.entry", entry)]
+
+
 def _id(text: str) -> str:
     return ids.spell(UUID(text))
 
@@ -225,7 +233,7 @@ class CrewFrames:
         self._prefix = prefix
 
     def event(self, event: Event, prev: int) -> bytes:
-        here = [message for message in told(event) if message.prefix == self._prefix]
+        here = _told_on(self._prefix, event)
         return b"".join(
             websocket.frame(
                 {

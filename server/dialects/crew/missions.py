@@ -1,6 +1,7 @@
 """Crew's missions: the lists, create, get, patch and delete."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
@@ -14,13 +15,14 @@ from server.dialects.crew.body import read
 from server.dialects.crew.executing import execute, mission_of, new_id, once
 from server.dialects.crew.guard import NO_MISSION
 from server.dialects.crew.paging import page_of
+from server.missions.crew import Mission
 from server.missions.crew.commands import Create, Delete, Edit
 from storage import checkpoints, crewmissions
 from storage.crewmissions import ShownMission
 from storage.rules import Statement
 from streams.errors import BadRequest, NotFound
 
-NO_LEAD = "lead agent not found in crew"
+NO_LEAD, NO_LEADER = "lead agent not found in crew", "agent must have LEAD role"
 _DEFAULT, _MOST = 20, 100
 _PIECE_BYTES = 4 << 20
 _TASK_BYTES = 2_000
@@ -29,33 +31,31 @@ _TASK_BYTES = 2_000
 
 async def list_missions(request: web.Request) -> web.StreamResponse:
     """GET /api/v1/missions: of the whole workspace, newest first; with their tasks if `include_tasks=true`."""
-    workspace_id = principal(request).workspace_id
-    limit, offset = page_of(request, default=_DEFAULT, most=_MOST)
-    shown = await core(request).crew_missions.listed(
-        workspace_id, status=word(request, "status") or None, limit=limit, offset=offset
-    )
-    if request.query.get("include_tasks") != "true":
-        return reply([wire.listed(workspace_id, mission) for mission in shown])
-    return await reply_list(request, _with_tasks(request, workspace_id, shown))
+    shown = await _page(request)
+    if request.query.get("include_tasks") == "true":
+        return await reply_list(request, _with_tasks(request, shown))
+    return _listed(request, shown)
 
 
 async def list_crew_missions(request: web.Request) -> web.Response:
     """GET /api/v1/crews/{crewId}/missions: newest first; none of an unknown crew."""
-    workspace_id = principal(request).workspace_id
+    return _listed(request, await _page(request, ids.known(request.match_info["crewId"])))
+
+
+async def _page(request: web.Request, crew_id: UUID | None = None) -> Sequence[ShownMission]:
     limit, offset = page_of(request, default=_DEFAULT, most=_MOST)
-    shown = await core(request).crew_missions.listed(
-        workspace_id,
-        crew_id=ids.known(request.match_info["crewId"]),
-        status=word(request, "status") or None,
-        limit=limit,
-        offset=offset,
+    status = word(request, "status") or None
+    return await core(request).crew_missions.listed(
+        principal(request).workspace_id, crew_id=crew_id, status=status, limit=limit, offset=offset
     )
-    return reply([wire.listed(workspace_id, mission) for mission in shown])
 
 
-async def _with_tasks(
-    request: web.Request, workspace_id: UUID, shown: Sequence[ShownMission]
-) -> AsyncIterator[Sequence[wire.Mission]]:
+def _listed(request: web.Request, shown: Sequence[ShownMission]) -> web.Response:
+    return reply([wire.listed(principal(request).workspace_id, mission) for mission in shown])
+
+
+async def _with_tasks(request: web.Request, shown: Sequence[ShownMission]) -> AsyncIterator[Sequence[wire.Mission]]:
+    workspace_id = principal(request).workspace_id
     for piece in _pieces(shown):
         tasks = await core(request).crew_missions.tasks(workspace_id, [mission.mission.id for mission in piece])
         yield [wire.listed(workspace_id, mission, tasks.get(mission.mission.id, ())) for mission in piece]
@@ -79,39 +79,36 @@ def _pieces(shown: Sequence[ShownMission]) -> Iterator[Sequence[ShownMission]]:
 async def create_mission(request: web.Request) -> web.Response:
     """POST /api/v1/crews/{crewId}/missions: PLANNING."""
     body, who = await read(request, wire.CreateMission), principal(request)
-    crew_id, lead_id = ids.known(request.match_info["crewId"]), _lead(body)
-    wish = Create(
-        id=new_id(),
-        crew_id=crew_id,
-        lead_agent_id=lead_id,
-        title=body.title or "",
-        description=body.description,
-        workflow_template=body.workflow_template,
-        by=who.actor,
-    )
-    outcome = await execute(
-        request,
-        wish.id,
-        wish,
-        lambda state: wire.mission(who.workspace_id, state),
-        statements=_leads(who.workspace_id, crew_id, lead_id),
-    )
+    wish = _new(body, ids.known(request.match_info["crewId"]), by=who.actor)
+
+    def answer(state: Mission) -> Any:
+        return wire.mission(who.workspace_id, state)
+
+    outcome = await execute(request, wish.id, wish, answer, statements=_leads(who.workspace_id, wish))
     return raw(outcome.answer, status=201)
 
 
-def _lead(body: wire.CreateMission) -> UUID:
+def _new(body: wire.CreateMission, crew_id: UUID, *, by: str) -> Create:
     if not body.title:
         raise BadRequest("title is required")
     if not body.lead_agent_id:
         raise BadRequest("lead_agent_id is required")
-    return ids.known(body.lead_agent_id)
+    return Create(
+        id=new_id(),
+        crew_id=crew_id,
+        lead_agent_id=ids.known(body.lead_agent_id),
+        title=body.title,
+        description=body.description,
+        workflow_template=body.workflow_template,
+        by=by,
+    )
 
 
-def _leads(workspace_id: UUID, crew_id: UUID, lead_id: UUID) -> Sequence[Statement]:
+def _leads(workspace_id: UUID, wish: Create) -> Sequence[Statement]:
     """That the agent is there, in the crew, and its LEAD: asked in the transaction that makes the mission."""
     return (
-        crewmissions.agent_of_crew(workspace_id, crew_id, lead_id, BadRequest(NO_LEAD)),
-        crewmissions.agent_in_role(workspace_id, lead_id, forms.LEAD, BadRequest("agent must have LEAD role")),
+        crewmissions.agent_of_crew(workspace_id, wish.crew_id, wish.lead_agent_id, BadRequest(NO_LEAD)),
+        crewmissions.agent_in_role(workspace_id, wish.lead_agent_id, forms.LEAD, BadRequest(NO_LEADER)),
     )
 
 

@@ -29,48 +29,26 @@ async def create_task(request: web.Request) -> web.Response:
     mission_id, found = await mission_of(request)
     check_takes_tasks(found.status)
     body, who = await read(request, wire.CreateTask), principal(request)
-    agent_id, statements = _assigned(who.workspace_id, body.assigned_agent_id)
-    agent = await core(request).crew_missions.called(who.workspace_id, agent_id)
-    wish = CreateTask(
-        id=new_id(),
-        title=body.title,
-        description=body.description,
-        agent_id=agent_id,
-        order=body.task_order,
-        depends_on=wire.references(body.depends_on),
-        max_iterations=body.max_iterations,
-        approval_required=body.approval_required,
-        by=who.actor,
-    )
+    wish = _new(body, by=who.actor)
+    agent = await core(request).crew_missions.called(who.workspace_id, wish.agent_id)
 
     def answer(state: Mission) -> Any:
         return wire.task(mission_id, state.tasks[wish.id], agent)
 
-    return raw((await execute(request, mission_id, wish, answer, statements=statements)).answer, status=201)
+    outcome = await execute(request, mission_id, wish, answer, statements=_assigned(who.workspace_id, wish.agent_id))
+    return raw(outcome.answer, status=201)
 
 
 async def update_task(request: web.Request) -> web.Response:
     """PATCH …/tasks/{taskId}: fields, and the status where the table has the edge; in any status of the mission."""
     body, who = await read(request, wire.EditTask), principal(request)
     mission_id, _ = await mission_of(request, NO_TASK)
-    named = None if isinstance(body.assigned_agent_id, UnsetType) else body.assigned_agent_id
-    agent_id, statements = _assigned(who.workspace_id, named)
-    wish = UpdateTask(
-        id=_id(request),
-        title=body.title,
-        description=body.description,
-        agent_id=UNSET if agent_id is None else agent_id,
-        status=body.status,
-        depends_on=UNSET if isinstance(body.depends_on, UnsetType) else wire.references_in(body.depends_on),
-        result_summary=body.result_summary,
-        error_message=body.error_message,
-        output_path=body.output_path,
-        token_count=body.token_count,
-        estimated_cost=body.estimated_cost,
-        by=who.actor,
-    )
-    outcome = await execute(request, mission_id, wish, statements=statements, missing=NO_TASK)
-    return await _shown(request, outcome.state, wish.id)
+    wish = _change(body, _id(request), by=who.actor)
+    statements = _assigned(who.workspace_id, wish.agent_id)
+    state = (await execute(request, mission_id, wish, statements=statements, missing=NO_TASK)).state
+    task = state.tasks[wish.id]
+    agent = await core(request).crew_missions.called(who.workspace_id, task.agent_id)
+    return reply(wire.task(mission_id, task, agent))
 
 
 @once(200)
@@ -92,15 +70,39 @@ def _id(request: web.Request) -> UUID:
     return ids.known(request.match_info["taskId"])
 
 
-def _assigned(workspace_id: UUID, named: str | None) -> tuple[UUID | None, Sequence[Statement]]:
-    """The agent that a request names, and the question whether it is there, asked where the task is stored."""
-    if named is None:
-        return None, ()
-    agent_id = ids.known(named)
-    return agent_id, (crewmissions.agent_of_workspace(workspace_id, agent_id, BadRequest(NO_AGENT)),)
+def _new(body: wire.CreateTask, *, by: str) -> CreateTask:
+    return CreateTask(
+        id=new_id(),
+        title=body.title,
+        description=body.description,
+        agent_id=None if body.assigned_agent_id is None else ids.known(body.assigned_agent_id),
+        order=body.task_order,
+        depends_on=wire.references(body.depends_on),
+        max_iterations=body.max_iterations,
+        approval_required=body.approval_required,
+        by=by,
+    )
 
 
-async def _shown(request: web.Request, state: Mission, task_id: UUID) -> web.Response:
-    task = state.tasks[task_id]
-    agent = await core(request).crew_missions.called(principal(request).workspace_id, task.agent_id)
-    return reply(wire.task(state.id, task, agent))
+def _change(body: wire.EditTask, task_id: UUID, *, by: str) -> UpdateTask:
+    return UpdateTask(
+        id=task_id,
+        title=body.title,
+        description=body.description,
+        agent_id=UNSET if isinstance(body.assigned_agent_id, UnsetType) else ids.known(body.assigned_agent_id),
+        status=body.status,
+        depends_on=UNSET if isinstance(body.depends_on, UnsetType) else wire.references_in(body.depends_on),
+        result_summary=body.result_summary,
+        error_message=body.error_message,
+        output_path=body.output_path,
+        token_count=body.token_count,
+        estimated_cost=body.estimated_cost,
+        by=by,
+    )
+
+
+def _assigned(workspace_id: UUID, agent_id: UUID | UnsetType | None) -> Sequence[Statement]:
+    """The question whether an agent that is named is there, asked where the task is stored."""
+    if not isinstance(agent_id, UUID):
+        return ()
+    return (crewmissions.agent_of_workspace(workspace_id, agent_id, BadRequest(NO_AGENT)),)

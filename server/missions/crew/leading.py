@@ -122,6 +122,8 @@ def _added(state: Mission, tasks: Sequence[NewTask], cause: str, reset: set[UUID
     known = set(state.tasks)
     size, drafts = state.size, list[Draft]()
     for task in tasks[: max(0, limits.MAX_TASKS - state.total)]:
+        if task.id in known:
+            continue
         task = msgspec.structs.replace(
             task,
             title=limits.cut(task.title or "untitled", limits.MAX_TITLE_BYTES),

@@ -15,7 +15,7 @@ from server.missions.crew.graph import missing_of
 from server.missions.crew.missions import refused_move
 from server.missions.crew.state import TASK_LIFECYCLE, WAITING, Mission, Task
 from storage.rules import Command, Decision
-from streams.errors import BadRequest, NotFound
+from streams.errors import BadRequest, Conflict, NotFound
 from streams.event import Draft
 
 _SHOWN_CHARACTERS = 60
@@ -61,8 +61,9 @@ def create_task(state: Mission, command: CreateTask) -> Decision:
         max_iterations=command.max_iterations,
         approval_required=command.approval_required,
     )
-    fields = msgspec.structs.asdict(task)
-    limits.check_fields(fields)
+    if command.id in state.tasks:
+        raise Conflict(f"task {command.id} exists already")
+    limits.check_fields(msgspec.structs.asdict(task))
     limits.check_room(state, limits.new_task_size(task), tasks=1)
     status = "BLOCKED" if missing_of(depends_on, state.tasks) else "PENDING"
     return Decision((task_created(task, status, command.cause, by=command.by),))

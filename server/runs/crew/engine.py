@@ -201,26 +201,25 @@ class CrewEngine:
                 log.exception("crew.step_failed", mission_id=str(key[1]))
 
     async def _step(self, key: _Key, engaged: Engaged) -> None:
-        """Take steps until there is none to take, or none that leads to anything."""
-        is_moving = True
-        while is_moving:
-            state = await self._work.state(*key)
-            if engaged.is_resumed:
-                engaged.is_resumed = False
-                self._forgive(state)
-            roster = await self._rosters.of(key[0], state.crew_id)
-            todo = next_steps(
-                state,
-                roster,
-                now=datetime.now(UTC),
-                slots=self._keeper.free,
-                new_id=uuids.uuid7,
-                tripped=self._breaker.tripped,
-            )
-            engaged.wake(todo.wake_at, lambda: self._stir(key))
-            if todo.is_starved:
-                self._starved[key] = None
-            is_moving = await self._take(key, todo.commands)
+        """Look at the mission and take the steps that there are; what they change is a reason to look again."""
+        state = await self._work.state(*key)
+        if engaged.is_resumed:
+            engaged.is_resumed = False
+            self._forgive(state)
+        roster = await self._rosters.of(key[0], state.crew_id)
+        todo = next_steps(
+            state,
+            roster,
+            now=datetime.now(UTC),
+            slots=self._keeper.free,
+            new_id=uuids.uuid7,
+            tripped=self._breaker.tripped,
+        )
+        engaged.wake(todo.wake_at, lambda: self._stir(key))
+        if todo.is_starved:
+            self._starved[key] = None
+        if todo.commands:
+            await self._take(key, todo.commands)
 
     def _forgive(self, state: Mission) -> None:
         """Somebody wants the mission tried again: so are its agents."""
@@ -228,16 +227,15 @@ class CrewEngine:
             if task.agent_id is not None:
                 self._breaker.cleared(task.agent_id)
 
-    async def _take(self, key: _Key, commands: Sequence[Command]) -> bool:
-        """Execute steps, all at once; whether any led to something."""
+    async def _take(self, key: _Key, commands: Sequence[Command]) -> None:
+        """Execute steps, all at once; those that find no slot any more wait for one."""
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
-            outcomes = await asyncio.gather(*(self._work.execute(*key, command) for command in ready))
+            await asyncio.gather(*(self._work.execute(*key, command) for command in ready))
         if len(ready) < len(commands):
             self._starved[key] = None
         if any(map(begins, ready)):
             self._feed_others(key)
-        return any(outcome.events for outcome in outcomes)
 
     def _feed_others(self, key: _Key) -> None:
         """While a run begins its slot counts twice: others may have been turned away for no reason."""

@@ -106,6 +106,25 @@ async def test_a_repeated_message_gets_its_first_answer_also_when_the_budget_abo
     assert await send(http, child, "spend 200", **again) == first
 
 
+async def test_what_waits_for_a_slot_below_a_used_up_budget_is_stopped_before_its_agent_starts(
+    connect: dict[str, Any], data_dir: Path
+) -> None:
+    async with (
+        serving_on(connect, data_dir, max_parallel_missions=1) as server,
+        ClientSession(server.url, headers=server.headers) as http,
+    ):
+        above, child, grandchild = await family(http, tokens=1000)
+        await send(http, grandchild, "spend 1200\nsleep 60")
+        assert (await send(http, child, "run touch begun"))["queued"] is True
+        assert (await until_status(http, grandchild, "interrupted"))["terminal_reason"] == "budget"
+        stopped = await until_status(http, child, "interrupted")
+        assert (stopped["terminal_reason"], stopped["usage"]["total_tokens"]) == ("budget", 0)
+        [error] = await events(http, child, types="error")
+        assert error["content"].startswith(f"The budget of the mission above, {above}, is used up")
+        assert await types(http, child, "tool_call", "sandbox_changed") == []
+        assert await get(http, "/api/control/running") == []
+
+
 async def test_a_sum_that_a_kill_kept_from_being_carried_up_is_carried_at_the_next_start(
     connect: dict[str, Any], data_dir: Path
 ) -> None:

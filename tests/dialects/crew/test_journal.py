@@ -13,6 +13,7 @@ from server.dialects.crew import ids
 from streams.event import Draft
 from tests.dialects.control.driving import Frame, Stream
 from tests.dialects.crew.people import Person, Team
+from tests.dialects.crew.test_channels import connected, subscribed
 from tests.dialects.crew.world import TASK_WAYS, UNKNOWN, WAYS, Crew, a_crew, refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -118,13 +119,16 @@ async def test_an_agents_work_and_its_approval_are_told(crew: Crew) -> None:
 # pages
 
 
-async def test_a_cursor_goes_on_where_the_page_before_ended(crew: Crew) -> None:
+@pytest.mark.parametrize("is_whole", [False, True], ids=["mission", "workspace"])
+async def test_a_cursor_goes_on_where_the_page_before_ended(crew: Crew, is_whole: bool) -> None:
     mission = await lived(crew)
-    whole = await entries(crew, mission_id=mission["id"], limit=500)
-    for size in (1, 3, len(whole) - 1, len(whole), len(whole) + 1):
+    query = {} if is_whole else {"mission_id": mission["id"]}
+    whole = await entries(crew, **query, limit=500)
+    assert len(whole) < 500
+    for size in (3, 7, len(whole) - 1, len(whole), len(whole) + 1):
         found, cursor = [], ""
         while True:
-            one = await page(crew.boss, mission_id=mission["id"], limit=size, cursor=cursor)
+            one = await page(crew.boss, **query, limit=size, cursor=cursor)
             found += one["entries"]
             cursor = one["next_cursor"]
             if not cursor:
@@ -187,6 +191,7 @@ async def test_filters_choose_from_the_whole(crew: Crew, team: Team) -> None:
     await own.moved(await own.mission("IN_PROGRESS"), "FAILED")
     started = await own.started()
     await own.awaiting(started)
+    await own.worked(started, await own.task(started), outcome="failed", reason="failed", error="broke")
     await own.boss.post(f"/api/v1/missions/{mission['id']}/checkpoints", {"label": "Grün 100%_"})
     whole = await entries(own, limit=500)
     assert len(whole) < 500
@@ -204,6 +209,8 @@ async def test_filters_choose_from_the_whole(crew: Crew, team: Team) -> None:
         ({"agent_ids": f"{own.worker},{UNKNOWN}"}, lambda e: e.get("agent_id") == own.worker),
         ({"entry_type": "run.started, run.completed"}, lambda e: e["entry_type"] in ("run.started", "run.completed")),
         ({"entry_type": "run.failed"}, lambda e: e["entry_type"] == "run.failed"),
+        ({"entry_type": "run.completed"}, lambda e: e["entry_type"] == "run.completed"),
+        ({"exclude_entry_type": "run.failed"}, lambda e: e["entry_type"] != "run.failed"),
         ({"entry_type": "nothing"}, lambda e: False),
         ({"exclude_entry_type": "run.completed"}, lambda e: e["entry_type"] != "run.completed"),
         ({"severity": "error"}, lambda e: e["severity"] == "error"),
@@ -227,7 +234,7 @@ async def test_filters_choose_from_the_whole(crew: Crew, team: Team) -> None:
         ),
     ]
     empty = [query for query, choose in chosen if not await check(own, choose, **query)]
-    assert len(empty) == 6, empty  # those that can choose nothing; every other one chose something
+    assert len(empty) == 5, empty  # those that can choose nothing; every other one chose something
 
 
 async def test_the_journal_is_the_workspaces_own(crew: Crew, team: Team) -> None:
@@ -362,3 +369,24 @@ async def test_many_writers_and_a_stream_agree(crew: Crew) -> None:
                 found.append(await live.named("entry"))
     assert [frame.data for frame in found] == (await entries(own, crew_id=own.id))[::-1]
     assert {frame.data["mission_id"] for frame in found} == {mission["id"] for mission in missions}
+
+
+# the channel
+
+
+async def test_the_journals_channel_carries_the_very_entries_and_replays_them(crew: Crew) -> None:
+    channel = f"journal:{ids.spell(crew.boss.workspace_id)}"
+    async with connected(crew.boss) as ws:
+        assert await subscribed(ws, channel) is None
+        mission = await lived(crew)
+        wanted = (await entries(crew, mission_id=mission["id"]))[::-1]
+        frames: list[dict[str, Any]] = []
+        async with asyncio.timeout(10):
+            while len(frames) < len(wanted):
+                frame = await ws.receive_json()
+                if frame["type"] == "journal.entry" and frame["payload"].get("mission_id") == mission["id"]:
+                    frames.append(frame)
+    assert [frame["payload"] for frame in frames] == wanted
+    assert {(frame["channel"], frame["n"]) for frame in frames} == {(channel, 0)}
+    assert [frame["prev"] for frame in frames[1:]] == [frame["seq"] for frame in frames[:-1]]
+    assert [ids.spell_entry(frame["seq"]) for frame in frames] == [entry["id"] for entry in wanted]

@@ -1,6 +1,8 @@
 """What missions and tasks look like: which member is there when, pages, dependencies, agents, texts of refusals."""
 
+import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,6 +115,7 @@ async def test_totals_are_the_sums_of_the_tasks(crew: Crew) -> None:
 async def test_pages_are_clamped_and_newest_first(team: Team, crew: Crew) -> None:
     own = await a_crew(crew.shared, team["MANAGER"])
     made = [(await own.mission(title=str(number)))["id"] for number in range(25)][::-1]
+    await own.moved({"id": made[-1]}, "IN_PROGRESS")  # the oldest is the last changed
 
     async def page(query: str) -> list[str]:
         return [mission["id"] for mission in await own.boss.get(f"{own.missions}?{query}")]
@@ -331,3 +334,25 @@ async def test_a_list_with_more_tasks_than_fit_at_once_is_whole(crew: Crew, monk
     listed = await crew.boss.get(f"{ALL}?include_tasks=true&limit=4")
     assert [mission["id"] for mission in listed] == [mission["id"] for mission in reversed(made)]
     assert listed == [await crew.get(mission) for mission in reversed(made)]
+
+
+async def test_a_mission_and_its_tasks_are_of_one_moment(crew: Crew) -> None:
+    """While tasks come and turn, the counts of an answer are those of the very tasks in it."""
+    mission = await crew.mission()
+    is_over = asyncio.Event()
+
+    async def work() -> None:
+        for _ in range(12):
+            await crew.task(mission, "COMPLETED")
+        is_over.set()
+
+    working = asyncio.gather(work(), work())
+    seen = set()
+    while not is_over.is_set():
+        got = await crew.get(mission)
+        counts = Counter(task["status"].lower() for task in got["tasks"])
+        assert {name: count for name, count in got["task_stats"].items() if count and name != "total"} == counts
+        assert got["task_stats"]["total"] == len(got["tasks"])
+        seen.add(len(got["tasks"]))
+    await working
+    assert len(seen) > 3

@@ -1,6 +1,7 @@
 """Idempotency-Key on every POST of missions: a repeat gets the first answer, whatever has happened since."""
 
 import asyncio
+import re
 from collections import Counter
 from typing import Any
 
@@ -96,3 +97,13 @@ async def test_who_may_not_act_gets_no_first_answer(crew: Crew, team: Team) -> N
     assert (await crew.act(mission, "start", Idempotency_Key=key)).status == 200
     answer = await team["VIEWER"].ask("POST", crew.path(mission) + "/start", Idempotency_Key=key)
     assert refusal(answer) == (403, "Forbidden")
+
+
+@pytest.mark.parametrize("route", POSTS, ids=verb)
+async def test_a_key_on_a_path_of_nothing_is_no_failure_of_ours(crew: Crew, route: Route) -> None:
+    for strange in ("%00", "%ED%A0%80", "ü", "%2F"):
+        path = re.sub(r"\{[^}]*\}", strange, route.path)
+        answer = await crew.boss.ask(
+            "POST", path, {"title": "t", "lead_agent_id": crew.lead, "approved": True}, Idempotency_Key="k"
+        )
+        assert answer.status in (400, 404), answer

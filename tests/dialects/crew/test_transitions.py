@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from server.missions.crew import LIFECYCLE, TASK_LIFECYCLE
-from tests.dialects.crew.world import TASK_WAYS, WAYS, Crew, refusal
+from tests.dialects.crew.world import TASK_WAYS, WAYS, Crew, refusal, uuid
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SEED = {
@@ -106,6 +107,22 @@ async def test_fifty_starts_at_once_start_once(crew: Crew) -> None:
     ]
     entries = await crew.boss.get(f"/api/v1/journal?mission_id={mission['id']}&entry_type=mission.status_change")
     assert [entry["payload"]["action"] for entry in entries["entries"]] == ["start"]
+
+
+async def test_who_saw_it_planning_and_was_too_late_is_told_of_the_race(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mission = await crew.mission()
+    missions = crew.shared.core.crew_missions
+    seen = await missions.found(crew.boss.workspace_id, uuid(mission))
+
+    async def found(*named: Any) -> Any:
+        return seen
+
+    assert (await crew.act(mission, "start")).status == 200
+    monkeypatch.setattr(missions, "found", found)
+    answer = await crew.act(mission, "start")
+    assert refusal(answer) == (409, "Mission was already started by another request")
 
 
 async def test_a_second_start_is_late_and_not_a_race(crew: Crew) -> None:

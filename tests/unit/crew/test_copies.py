@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 from uuid import UUID
 
-from server.missions.crew.commands import Edit
+from server.missions.crew.commands import Edit, Restart
 from server.missions.crew.copies import clone, fork
 from tests.unit.crew.stream import CREW, LEAD, WORKER, Stream, a_task, folded, refer, stored_and_read
 from tests.unit.crew.test_missions import a_finished_mission
@@ -80,6 +80,13 @@ def test_a_clone_keeps_the_limits_of_iterations_and_depends_on_later_tasks_too()
 
 def test_a_fork_goes_on_from_where_the_source_is() -> None:
     source = a_source()
+    source.execute(Restart())
+    source.add(7, 2, max_iterations=3)
+    source.start()
+    for number, status in ((2, "FAILED"), (4, "SKIPPED"), (6, "IN_PROGRESS")):
+        for step in ("IN_PROGRESS", status) if status == "FAILED" else (status,):
+            source.patch(number, step)
+    source.end(5, result="glued")
     copy = Stream()
     made, *tasks = copy.execute(fork(source.state, COPY, new_ids(), by="user:1"))
     assert made.content == "Fork: build a boat"
@@ -92,8 +99,9 @@ def test_a_fork_goes_on_from_where_the_source_is() -> None:
         104: "SKIPPED",
         105: "PENDING",  # awaited an approval
         106: "PENDING",  # was under way
+        107: "BLOCKED",
     }
-    for number in range(1, 7):
+    for number in range(1, 8):
         new = copy.task(100 + number)
         assert (new.result_summary, new.assignment_id, new.max_iterations, new.approval_required) == (
             None,

@@ -342,6 +342,19 @@ def test_what_other_dialects_are_shown() -> None:
     assert RULES.facts(Stream().create().state).progress is None
 
 
+def test_the_missions_document_holds_no_task_and_nothing_that_follows_from_tasks() -> None:
+    state = a_finished_mission().state
+    header, tasks = RULES.split(state)
+    document = msgspec.json.decode(msgspec.json.encode(header))
+    assert tasks is state.tasks
+    assert "tasks" not in document
+    assert "graph" not in document
+    assert document["stats"]["COMPLETED"] == 1
+    joined = RULES.join(header, dict(reversed(tasks.items())))
+    assert joined == state
+    assert list(joined.tasks) == list(state.tasks)  # as they were made
+
+
 def test_a_tasks_row_is_its_columns() -> None:
     stream = Stream().create()
     stream.add(1)
@@ -375,5 +388,6 @@ def test_a_mission_that_is_full_takes_no_more_text_but_a_shorter_one() -> None:
     stream.current = msgspec.structs.replace(stream.state, size=limits.MAX_MISSION_BYTES)
     with pytest.raises(Conflict, match=r"^the texts of a mission have at most 8388608 bytes; shorten"):
         stream.execute(Edit(plan="x" * 101))
+    stream.current = msgspec.structs.replace(stream.state, size=limits.MAX_MISSION_BYTES + 10)
     stream.execute(Edit(plan="x" * 99))
-    assert stream.state.size == limits.MAX_MISSION_BYTES - 1
+    assert stream.state.size == limits.MAX_MISSION_BYTES + 9

@@ -107,6 +107,12 @@ def test_what_no_task_can_be_is_refused_in_the_apis_words_and_order(fields: dict
     assert stream.state == before
 
 
+def test_an_id_is_given_once() -> None:
+    stream = with_tasks(())
+    with pytest.raises(Conflict, match=rf"^task {a_task(1)} exists already$"):
+        stream.add(1)
+
+
 def test_a_mission_holds_a_bounded_number_of_tasks() -> None:
     stream = with_tasks(())
     stream.current = msgspec.structs.replace(stream.state, stats={**stream.state.stats, "PENDING": limits.MAX_TASKS})
