@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from streams.errors import MissionstreamError
 from streams.event import Draft, Event
 
 
@@ -46,19 +47,22 @@ class PartRow(NamedTuple):
     """The columns of `tasks` that a part of a state projects to."""
 
     status: str
-    agent_id: UUID | None
-    run_id: UUID | None
     number: int
-    """Its place among the mission's parts, from 1."""
-    token_count: int | None
-    estimated_cost: float | None
     created_at: datetime
     updated_at: datetime
-    completed_at: datetime | None
+    agent_id: UUID | None = None
+    run_id: UUID | None = None
+    token_count: int | None = None
+    estimated_cost: float | None = None
+    completed_at: datetime | None = None
 
 
 class Rules(Protocol):
-    """One mission kind. `decide` and `evolve` are pure; `evolve` sees state events only."""
+    """One mission kind. `decide` and `evolve` are pure; `evolve` sees state events only.
+
+    A state that grows with the work is divided: its parts (tasks) are stored by row, each when it changes, and what is
+    left of it is the mission's own document, of `state_type`. `join` puts them together again.
+    """
 
     @property
     def kind(self) -> str: ...
@@ -69,10 +73,40 @@ class Rules(Protocol):
     def decide(self, state: Any, command: Any) -> Decision: ...
     def evolve(self, state: Any, event: Event) -> Any: ...
     def row(self, state: Any) -> Row: ...
+    @property
+    def part_type(self) -> type[Any] | None: ...
+    def split(self, state: Any) -> tuple[Any, Mapping[UUID, Any]]: ...
+    def join(self, document: Any, parts: Mapping[UUID, Any]) -> Any: ...
+    def part_row(self, part: Any) -> PartRow: ...
+
+
+class Undivided:
+    """A kind whose whole state is one document."""
+
+    part_type: type[Any] | None = None
+
+    def split(self, state: Any) -> tuple[Any, Mapping[UUID, Any]]:
+        return state, {}
+
+    def join(self, document: Any, parts: Mapping[UUID, Any]) -> Any:
+        return document
+
+    def part_row(self, part: Any) -> PartRow:
+        raise NotImplementedError("this kind has no parts")
 
 
 Kinds = Mapping[str, Rules]
 """The rules of each kind, by its name."""
+
+
+class Statement(NamedTuple):
+    """A named query of `storage/sql` that changes rows, and what it means when it gives none back."""
+
+    query: str
+    arguments: tuple[Any, ...]
+    missing: MissionstreamError | None = None
+    broken: Mapping[str, MissionstreamError] = {}
+    """What it means to break a constraint, by the constraint's name."""
 
 
 class Key(NamedTuple):

@@ -25,7 +25,7 @@ from server.missions.control.decide import DECIDE
 from server.missions.control.evolve import EVOLVE, created
 from server.missions.control.state import KIND, LIFECYCLE, Mission
 from server.missions.kinds import Facts
-from storage.rules import Command, Decision, Row
+from storage.rules import Command, Decision, Row, Undivided
 from streams.event import Event
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-class ControlRules:
+class ControlRules(Undivided):
     """The pure pair of this kind, as the writer uses it."""
 
     kind = KIND

@@ -6,10 +6,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from server.agents.budgets import Use
 from server.missions.crew import limits
 from server.missions.crew.commands import Cancel, Create, Delete, Edit, Restart, Resume, Start
 from server.missions.crew.steps import BeginPlanning, EndTask, Settle
-from storage.rules import Command
+from storage.rules import Command, PartRow
 from streams.errors import BadRequest, Conflict, MissionstreamError
 from tests.unit.crew.stream import CREW, ID, LEAD, RULES, WORKER, Stream, a_run, a_task, folded, refer, said
 from tests.unit.crew.test_statuses import MISSION_EDGES, a_mission
@@ -361,7 +362,17 @@ def test_a_tasks_row_is_its_columns() -> None:
     run_id = stream.claim(1)
     row = RULES.part_row(stream.task(1))
     task = stream.task(1)
-    assert row == ("IN_PROGRESS", WORKER, run_id, 1, None, None, task.created_at, task.updated_at, None)
+    assert row == PartRow(
+        status="IN_PROGRESS",
+        number=1,
+        created_at=task.created_at,
+        updated_at=task.updated_at,
+        agent_id=WORKER,
+        run_id=run_id,
+    )
+    stream.end(1, claims=False, use=Use(input=7, cost_micros=50_000, source="priced"))
+    row = RULES.part_row(stream.task(1))
+    assert (row.token_count, row.estimated_cost, row.completed_at) == (7, 0.05, stream.task(1).completed_at)
 
 
 def test_texts_are_bounded_and_the_refusal_says_what_to_do() -> None:
