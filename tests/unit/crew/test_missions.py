@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from server.agents.budgets import Use
 from server.missions.crew import limits
 from server.missions.crew.commands import Cancel, Create, Delete, Edit, Restart, Resume, Start
 from server.missions.crew.steps import BeginPlanning, EndRun, EndTask, PlanTask, Settle
@@ -370,6 +371,9 @@ def test_a_tasks_row_is_its_columns() -> None:
         agent_id=WORKER,
         run_id=run_id,
     )
+    stream.end(1, claims=False, use=Use(input=7, cost_micros=50_000, source="priced"))
+    row = RULES.part_row(stream.task(1))
+    assert (row.token_count, row.estimated_cost, row.completed_at) == (7, 0.05, stream.task(1).completed_at)
 
 
 def test_texts_are_bounded_and_the_refusal_says_what_to_do() -> None:
