@@ -32,7 +32,7 @@ TASK_WAYS: Mapping[str, tuple[str, ...]] = {
     "SKIPPED": ("SKIPPED",),
 }
 
-UNKNOWN = ids.spell(uuids.uuid7())
+UNKNOWN = ids.spell(UUID(int=404))
 
 
 class Crew(NamedTuple):
