@@ -19,12 +19,14 @@ from server.runs.crew.roster import Roster, Worker
 from server.runs.crew.scheduling import NOT_IN_CREW
 from server.runs.crew.turn import CrewTurn
 from server.runs.turn import Turn
+from storage.log import Log
 from storage.missions import MissionRow
 from storage.rules import Command, Outcome
 from storage.writer import Writers
 from streams.errors import NotFound
 from streams.event import Draft
 
+_LOOK_BACK, _LOOK_BACK_BYTES = 100, 1 << 20
 _BEGIN_AGAIN = "shutdown"
 """A run's reason to end that says nothing of its work."""
 
@@ -38,8 +40,9 @@ class RosterSource(Protocol):
 class CrewWork:
     """One kind's part in its turns (see Work), and how the engine's steps are executed."""
 
-    def __init__(self, writers: Writers, rosters: RosterSource, breaker: Breaker) -> None:
+    def __init__(self, writers: Writers, log: Log, rosters: RosterSource, breaker: Breaker) -> None:
         self._writers = writers
+        self._log = log
         self._rosters = rosters
         self._breaker = breaker
         self._ends: dict[str, Callable[[CrewTurn, TurnOutcome, dict[str, Any]], Awaitable[Command]]] = {
@@ -70,13 +73,26 @@ class CrewWork:
             return None
         turn.actor = f"agent:{worker.slug}"
         turn.seconds = worker.timeout_seconds
-        turn.prompt = _brief(state, roster, worker, turn)
+        turn.prompt = _brief(state, roster, worker, turn, await self._last_failure(state, turn))
         return Facts(
             backend=worker.backend,
             space_id=roster.space_id,
             model_override=worker.model,
             permission_policy=worker.policy,
         )
+
+    async def _last_failure(self, state: Mission, turn: CrewTurn) -> str | None:
+        """Why the attempt before this one failed; its task has forgotten."""
+        if turn.task_id is None or state.tasks[turn.task_id].iteration == 1:
+            return None
+        moves = await self._log.newest(
+            turn.workspace_id, turn.mission_id, ("task_status_changed",), limit=_LOOK_BACK, max_bytes=_LOOK_BACK_BYTES
+        )
+        for event in sorted(moves, key=lambda event: event.sequence, reverse=True):
+            data = event.data()
+            if data["task_id"] == str(turn.task_id) and data["cause"] == "retry":
+                return event.content
+        return None
 
     async def spend(self, turn: Turn, use: Use) -> None:
         """A crew mission has no budget."""
@@ -183,9 +199,9 @@ def _is_going_on(state: Mission, turn: CrewTurn) -> bool:
     return task is not None and task.run_id == turn.run_id
 
 
-def _brief(state: Mission, roster: Roster, worker: Worker, turn: CrewTurn) -> str:
+def _brief(state: Mission, roster: Roster, worker: Worker, turn: CrewTurn, failure: str | None) -> str:
     if turn.task_id is not None:
-        return briefs.task(state, roster, worker, state.tasks[turn.task_id])
+        return briefs.task(state, roster, worker, state.tasks[turn.task_id], failure)
     return (briefs.planning if turn.purpose == "plan" else briefs.review)(state, roster, worker)
 
 
