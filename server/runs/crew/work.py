@@ -113,7 +113,10 @@ class CrewWork:
 
     async def _execute_end(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Outcome:
         step = await self._ends[turn.purpose](turn, outcome, ended)
-        return await self.execute(turn.workspace_id, turn.mission_id, step)
+        done = await self.execute(turn.workspace_id, turn.mission_id, step)
+        if done.events and isinstance(step, EndTask):  # once, however often it was tried; and it was still its task
+            (self._breaker.cleared if outcome.success else self._breaker.failed)(turn.crew_agent_id)
+        return done
 
     async def _give_up(self, turn: CrewTurn, why: str) -> None:
         """The agent of the run is not there any more."""
@@ -134,12 +137,10 @@ class CrewWork:
             word = _BEGIN_AGAIN if outcome.reason == _BEGIN_AGAIN else "cancelled"
             return Requeue(task_id=turn.task_id, reason=word, **ended)
         if not outcome.success:
-            self._breaker.failed(turn.crew_agent_id)
             error = outcome.error or f"the agent ended its turn with {outcome.reason}"
             return EndTask(
                 task_id=turn.task_id, outcome="failed", reason=outcome.reason, error=error, by=turn.actor, **ended
             )
-        self._breaker.cleared(turn.crew_agent_id)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
         result = handoff.read(outcome.text or turn.said)
