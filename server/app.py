@@ -166,7 +166,12 @@ async def services(
         )
         hearers.append(keeper)
         engine = CrewEngine(
-            runs=records, writers=writers, hub=hub, keeper=keeper, rosters=Rosters(database, environment)
+            runs=records,
+            writers=writers,
+            log=source,
+            hub=hub,
+            keeper=keeper,
+            rosters=Rosters(database, environment),
         )
         if settings.crew_engine:
             hearers.append(engine)

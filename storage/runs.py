@@ -174,7 +174,7 @@ class Runs:
         return await self._idle(queries.runs.stranded, kind)
 
     async def engaged(self, kind: str) -> Sequence[Idle]:
-        """Missions of a kind that are active and whose state says that an engine works them."""
+        """Active missions of a kind that an engine works and for which it has something to do."""
         return await self._idle(queries.runs.engaged, kind)
 
     async def _idle(self, query: str, *arguments: int | str) -> Sequence[Idle]:

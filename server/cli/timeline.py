@@ -26,7 +26,7 @@ class Timeline:
         self._has_titles = has_titles
         self._titles: dict[str | None, str] = {}
         self._mission: str | None = ""
-        self._signals: dict[tuple[str | None, str], Signal] = {}
+        self._signals: dict[tuple[str | None, str, str | None], Signal] = {}
         self._live: Live | None = None
 
     def event(self, event: "Event") -> None:
@@ -51,7 +51,7 @@ class Timeline:
         if not self._output.data.is_terminal:
             return
         if signal.event_type in _SHOWN_SIGNALS:
-            self._signals[signal.mission_id, signal.event_type] = signal
+            self._signals[signal.mission_id, signal.event_type, signal.run_id] = signal
         elif signal.event_type == "status" and signal.data.get("state") == "idle":
             self._signals = {key: old for key, old in self._signals.items() if key[0] != signal.mission_id}
         self._refresh()
@@ -63,11 +63,14 @@ class Timeline:
             self._live = None
 
     def _settle(self, event: "Event") -> None:
-        """Events take the place of the signals that are older."""
+        """Events take the place of the signals that are older, but for those of another run."""
+        run_id = event.metadata.get("run_id")
         self._signals = {
             key: old
             for key, old in self._signals.items()
-            if key[0] != event.mission_id or (old.after or 0) >= event.sequence
+            if key[0] != event.mission_id
+            or (old.after or 0) >= event.sequence
+            or (run_id is not None and old.run_id not in (None, run_id))
         }
         self._refresh()
 

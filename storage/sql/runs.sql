@@ -61,9 +61,10 @@ SELECT workspace_id, id AS mission_id, kind FROM missions
  WHERE kind = $1 AND phase = 'active' AND run_id IS NULL AND queued = 0 AND deleted_at IS NULL;
 
 -- name: engaged
--- Missions of a kind ($1) that are active and that an engine works, the oldest first.
+-- Missions of a kind ($1) that an engine works and that are not reviewed already, the oldest first.
 SELECT workspace_id, id AS mission_id, kind FROM missions
  WHERE kind = $1 AND phase = 'active' AND deleted_at IS NULL AND (state ->> 'is_engaged')::boolean
+   AND (status = 'IN_PROGRESS' OR state ->> 'review' IS NULL OR run_id IS NOT NULL)
  ORDER BY created_at, id;
 
 -- name: last_session

@@ -3,6 +3,7 @@
 import asyncio
 
 from server.missions.crew.commands import Cancel, Decide, Edit, Resume
+from tests.crew.conftest import NewWorld
 from tests.crew.world import World, a_task, moves
 
 
@@ -76,6 +77,23 @@ async def test_a_dependent_is_told_what_was_handed_off(world: World) -> None:
     await world.until_status(mission, "REVIEW")
     said = [event.content for event in await world.events(mission, "assistant_message")]
     assert any("### first\n> the key is under the mat" in text for text in said)
+
+
+async def test_a_further_attempt_is_told_why_the_one_before_failed(world: World) -> None:
+    mission = await world.started(None, a_task("only", description="fail 1 times\necho brief", max_iterations=2))
+    await world.until_status(mission, "REVIEW")
+    said = [event.content for event in await world.events(mission, "assistant_message")]
+    assert any("> The agent reported an error: attempt 1 fails" in text for text in said)
+
+
+async def test_two_servers_on_one_database_do_each_task_once(new_world: NewWorld, world: World) -> None:
+    tasks = [a_task(f"t{number}", description="sleep 0.2") for number in range(9)]
+    mission = await world.started(None, *tasks)
+    async with new_world():  # takes the mission up too, and leaves alone what the other one runs
+        await world.until_status(mission, "REVIEW")
+        await world.settled()
+    events = await world.events(mission)
+    assert [moves(events, task.id) for task in tasks] == [[("IN_PROGRESS", "claim"), ("COMPLETED", "end")]] * 9
 
 
 async def test_a_failure_without_attempts_left_ends_the_mission_and_resume_goes_on(world: World) -> None:

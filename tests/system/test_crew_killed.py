@@ -1,13 +1,13 @@
 """kill -9 of the server in the middle of a crew's mission: it goes on where it was, and no task is done twice."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import ClientSession
 
-from server.dialects.crew import ids
 from tests.crew.world import QUICK_AGENT
+from tests.system.crews import a_crew, events_of, made
 from tests.system.node import Node, marked_processes
 from tests.system.wiretap import until
 
@@ -19,38 +19,21 @@ _ENVIRONMENT = {
 _LAYERS, _WIDTH = 6, 5
 
 
-async def _made(http: ClientSession, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    async with http.post(f"/api/v1{path}", json=body) as answer:
-        assert answer.status in (200, 201), await answer.text()
-        made: dict[str, Any] = await answer.json()
-        return made
-
-
 async def _mission(http: ClientSession, http_crew: str, lead: str) -> str:
     """A started mission of layers of tasks, each of which waits for two of the layer above."""
     path = f"/crews/{http_crew}/missions"
-    mission: str = (await _made(http, path, {"title": "thirty", "lead_agent_id": lead}))["id"]
+    mission: str = (await made(http, path, {"title": "thirty", "lead_agent_id": lead}))["id"]
     above: list[str] = []
     for layer in range(_LAYERS):
-        made = []
+        tasks = []
         for place in range(_WIDTH):
             needs = [above[place], above[(place + 1) % _WIDTH]] if above else []
             body = {"title": f"{layer}.{place}", "description": "sleep 0.15", "depends_on": needs}
-            made.append((await _made(http, f"{path}/{mission}/tasks", body))["id"])
-        above = made
+            tasks.append((await made(http, f"{path}/{mission}/tasks", body))["id"])
+        above = tasks
     async with http.post(f"/api/v1{path}/{mission}/start") as answer:
         assert answer.status == 200, await answer.text()
     return f"{path}/{mission}"
-
-
-async def _crew(http: ClientSession) -> tuple[str, str]:
-    crew = (await _made(http, "/crews", {"name": "Crew", "slug": "crew"}))["id"]
-    body = {"name": "Lead", "slug": "lead", "crew_id": crew, "agent_role": "LEAD", "cli_adapter": "DEMO"}
-    lead = (await _made(http, "/agents", body))["id"]
-    for name in ("Ann", "Bob"):
-        body = {"name": name, "slug": name.lower(), "crew_id": crew, "cli_adapter": "DEMO"}
-        await _made(http, "/agents", body)
-    return crew, lead
 
 
 async def test_a_mission_of_thirty_tasks_survives_kills_and_does_none_twice(new_node: Callable[..., Node]) -> None:
@@ -59,7 +42,7 @@ async def test_a_mission_of_thirty_tasks_survives_kills_and_does_none_twice(new_
     headers = {"X-Workspace-ID": str(workspace_id)}
     async with node.http() as http:
         http.headers.update(headers)
-        mission = await _mission(http, *await _crew(http))
+        mission = await _mission(http, *await a_crew(http))
 
         async def shown() -> dict[str, Any]:
             async with http.get(f"/api/v1{mission}") as answer:
@@ -72,13 +55,12 @@ async def test_a_mission_of_thirty_tasks_survives_kills_and_does_none_twice(new_
 
         for count in (6, 18):
             await until(lambda count=count: done(count), 60)  # type: ignore[misc]
-            running = _runs(node)
-            assert running
+            running = await until(lambda: _started(node))
             await node.killed_and_started()
             assert not _runs(node) & running
 
         await until(lambda: _is(shown, "REVIEW"), 120)
-        events = await _events(http, (await shown())["id"])
+        events = await events_of(http, (await shown())["id"])
         ended = [event["metadata"] for event in events if event["event_type"] == "run_ended"]
         reasons = Counter(event["reason"] for event in ended if event["purpose"] == "task")
         assert reasons["end_turn"] == _LAYERS * _WIDTH
@@ -100,21 +82,8 @@ async def _is(shown: Callable[[], Any], status: str) -> bool:
     return bool(mission["status"] == status)
 
 
-async def _events(http: ClientSession, mission_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        since = found[-1]["sequence"] if found else 0
-        async with http.get(f"/api/control/missions/{_uuid(mission_id)}/events", params={"since_seq": since}) as answer:
-            page = await answer.json()
-        if not page:
-            return found
-        found += page
-
-
-def _uuid(spelled: str) -> str:
-    read = ids.read(spelled)
-    assert read is not None
-    return str(read)
+async def _started(node: Node) -> set[int]:
+    return _runs(node)
 
 
 def _runs(node: Node) -> set[int]:

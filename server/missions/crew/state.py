@@ -238,6 +238,11 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.is_engaged and self.status == "IN_PROGRESS"
 
     @property
+    def review_is_over(self) -> bool:
+        """Whether people have to say how a mission in REVIEW goes on: the LEAD has said what it found."""
+        return self.status == "REVIEW" and self.review is not None and self.run is None
+
+    @property
     def ready(self) -> list[Task]:
         """The tasks that may be begun, in their order: PENDING, with every dependency COMPLETED."""
         return in_order(self.tasks[task_id] for task_id in self.graph.ready)

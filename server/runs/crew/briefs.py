@@ -39,8 +39,8 @@ def planning(mission: Mission, roster: Roster, lead: Worker) -> str:
     )
 
 
-def task(mission: Mission, roster: Roster, worker: Worker, this: Task) -> str:
-    """The brief of an agent that does a task."""
+def task(mission: Mission, roster: Roster, worker: Worker, this: Task, failure: str | None = None) -> str:
+    """The brief of an agent that does a task; `failure` is why the attempt before failed."""
     attempt = f"This is attempt {this.iteration}" + (f" of {this.max_iterations}." if this.max_iterations else ".")
     return _filled(
         [
@@ -50,7 +50,7 @@ def task(mission: Mission, roster: Roster, worker: Worker, this: Task) -> str:
             f"{TASK_HEADING}\n{_entitled(this.title, this.description)}",
         ],
         _BUILDS_ON,
-        [*_sources(mission, this), *_complaints(mission, this)],
+        [*_failed_before(failure), *_sources(mission, this), *_complaints(mission, this)],
         [f"## How to end\n{handoff.HOW}"],
     )
 
@@ -121,6 +121,10 @@ def _sources(mission: Mission, this: Task) -> list[_Said]:
 def _result(task: Task, title: str) -> _Said:
     text = task.handoff_context or cut(task.result_summary or task.error_message or "", MAX_RESULT_BYTES)
     return _Said(title, text or "(it left no words)")
+
+
+def _failed_before(failure: str | None) -> list[_Said]:
+    return [_Said("The attempt before this one failed", cut(failure, MAX_RESULT_BYTES))] if failure else []
 
 
 def _complaints(mission: Mission, this: Task) -> list[_Said]:

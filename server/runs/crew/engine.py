@@ -16,6 +16,7 @@ from server.runs.crew.scheduling import begins, next_steps
 from server.runs.crew.turn import CrewTurn
 from server.runs.crew.work import CrewWork
 from server.runs.keeper import RunKeeper
+from storage.log import Log
 from storage.rules import Command
 from storage.runs import Runs
 from storage.writer import Writers
@@ -23,15 +24,14 @@ from streams.errors import MissionstreamError, NotFound, Unavailable
 from streams.event import Event
 from streams.hub import Hub
 
-_ENGAGING = frozenset({"start", "resume"})
 _RETRY_SECONDS = 1.0
 _Key = tuple[UUID, UUID]
 """A workspace and a mission of it."""
-log = structlog.get_logger()
+logger = structlog.get_logger()
 
 
 class Engaged:
-    """A mission that the engine works: at most one coroutine looks after it at a time."""
+    """A mission that the engine looks after: at most one coroutine at a time does."""
 
     def __init__(self) -> None:
         self.is_dirty = False
@@ -60,6 +60,7 @@ class CrewEngine:
         *,
         runs: Runs,
         writers: Writers,
+        log: Log,
         hub: Hub,
         keeper: RunKeeper,
         rosters: Rosters,
@@ -70,7 +71,7 @@ class CrewEngine:
         self._keeper = keeper
         self._rosters = rosters
         self._breaker = Breaker()
-        self._work = CrewWork(writers, rosters, self._breaker)
+        self._work = CrewWork(writers, log, rosters, self._breaker)
         self._engaged: dict[_Key, Engaged] = {}
         self._starved: dict[_Key, None] = {}
         self._is_closing = False
@@ -87,7 +88,7 @@ class CrewEngine:
         }
 
     async def start(self) -> None:
-        """Take up every engaged mission that an earlier process left."""
+        """Take up every engaged mission in which there is something to do."""
         for idle in await self._runs.engaged(KIND):
             self._engage((idle.workspace_id, idle.mission_id))
 
@@ -114,7 +115,7 @@ class CrewEngine:
                 elif event.stream_id == event.workspace_id:
                     self._workspace_changed(event)
             except Exception:  # the event is a fact; whoever wrote it must not hear of our trouble
-                log.exception("crew.notice_failed", type=event.type)
+                logger.exception("crew.notice_failed", type=event.type)
 
     def _workspace_changed(self, event: Event) -> None:
         if not event.type.startswith(("crew.", "agent.")):
@@ -134,10 +135,8 @@ class CrewEngine:
                     turn.cancel.set()
         if status in LIFECYCLE.terminal or status == LIFECYCLE.initial:
             self._drop(key)
-        elif data["cause"] in _ENGAGING:
-            self._engage(key, is_resumed=data["cause"] == "resume")
         else:
-            self._stir(key)
+            self._engage(key, is_resumed=data["cause"] == "resume")
 
     def _begun(self, event: Event) -> None:
         agent_id = event.data()["agent_id"]
@@ -192,17 +191,20 @@ class CrewEngine:
             except NotFound:  # deleted
                 self._drop(key)
             except Unavailable as error:
-                log.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
+                logger.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
                 engaged.is_dirty = True
                 await asyncio.sleep(_RETRY_SECONDS)
             except MissionstreamError as error:
-                log.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
+                logger.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
             except Exception:
-                log.exception("crew.step_failed", mission_id=str(key[1]))
+                logger.exception("crew.step_failed", mission_id=str(key[1]))
 
     async def _step(self, key: _Key, engaged: Engaged) -> None:
         """Look at the mission and take the steps that there are; what they change is a reason to look again."""
         state = await self._work.state(*key)
+        if not state.is_engaged or state.review_is_over:
+            self._drop(key)
+            return
         if engaged.is_resumed:
             engaged.is_resumed = False
             self._forgive(state)

@@ -19,12 +19,14 @@ from server.runs.crew.roster import Roster, Worker
 from server.runs.crew.scheduling import NOT_IN_CREW
 from server.runs.crew.turn import CrewTurn
 from server.runs.turn import Turn
+from storage.log import Log
 from storage.missions import MissionRow
 from storage.rules import Command, Outcome
 from storage.writer import Writers
 from streams.errors import NotFound
 from streams.event import Draft
 
+_LOOK_BACK, _LOOK_BACK_BYTES = 100, 1 << 20
 _BEGIN_AGAIN = "shutdown"
 """A run's reason to end that says nothing of its work."""
 
@@ -38,8 +40,9 @@ class RosterSource(Protocol):
 class CrewWork:
     """One kind's part in its turns (see Work), and how the engine's steps are executed."""
 
-    def __init__(self, writers: Writers, rosters: RosterSource, breaker: Breaker) -> None:
+    def __init__(self, writers: Writers, log: Log, rosters: RosterSource, breaker: Breaker) -> None:
         self._writers = writers
+        self._log = log
         self._rosters = rosters
         self._breaker = breaker
         self._ends: dict[str, Callable[[CrewTurn, TurnOutcome, dict[str, Any]], Awaitable[Command]]] = {
@@ -70,13 +73,26 @@ class CrewWork:
             return None
         turn.actor = f"agent:{worker.slug}"
         turn.seconds = worker.timeout_seconds
-        turn.prompt = _brief(state, roster, worker, turn)
+        turn.prompt = _brief(state, roster, worker, turn, await self._last_failure(state, turn))
         return Facts(
             backend=worker.backend,
             space_id=roster.space_id,
             model_override=worker.model,
             permission_policy=worker.policy,
         )
+
+    async def _last_failure(self, state: Mission, turn: CrewTurn) -> str | None:
+        """Why the attempt before this one failed; its task has forgotten."""
+        if turn.task_id is None or state.tasks[turn.task_id].iteration == 1:
+            return None
+        moves = await self._log.newest(
+            turn.workspace_id, turn.mission_id, ("task_status_changed",), limit=_LOOK_BACK, max_bytes=_LOOK_BACK_BYTES
+        )
+        for event in sorted(moves, key=lambda event: event.sequence, reverse=True):
+            data = event.data()
+            if data["task_id"] == str(turn.task_id) and data["cause"] == "retry":
+                return event.content
+        return None
 
     async def spend(self, turn: Turn, use: Use) -> None:
         """A crew mission has no budget."""
@@ -97,7 +113,10 @@ class CrewWork:
 
     async def _execute_end(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Outcome:
         step = await self._ends[turn.purpose](turn, outcome, ended)
-        return await self.execute(turn.workspace_id, turn.mission_id, step)
+        done = await self.execute(turn.workspace_id, turn.mission_id, step)
+        if done.events and isinstance(step, EndTask):  # once, however often it was tried; and it was still its task
+            (self._breaker.cleared if outcome.success else self._breaker.failed)(turn.crew_agent_id)
+        return done
 
     async def _give_up(self, turn: CrewTurn, why: str) -> None:
         """The agent of the run is not there any more."""
@@ -118,12 +137,10 @@ class CrewWork:
             word = _BEGIN_AGAIN if outcome.reason == _BEGIN_AGAIN else "cancelled"
             return Requeue(task_id=turn.task_id, reason=word, **ended)
         if not outcome.success:
-            self._breaker.failed(turn.crew_agent_id)
             error = outcome.error or f"the agent ended its turn with {outcome.reason}"
             return EndTask(
                 task_id=turn.task_id, outcome="failed", reason=outcome.reason, error=error, by=turn.actor, **ended
             )
-        self._breaker.cleared(turn.crew_agent_id)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
         result = handoff.read(outcome.text or turn.said)
@@ -183,9 +200,9 @@ def _is_going_on(state: Mission, turn: CrewTurn) -> bool:
     return task is not None and task.run_id == turn.run_id
 
 
-def _brief(state: Mission, roster: Roster, worker: Worker, turn: CrewTurn) -> str:
+def _brief(state: Mission, roster: Roster, worker: Worker, turn: CrewTurn, failure: str | None) -> str:
     if turn.task_id is not None:
-        return briefs.task(state, roster, worker, state.tasks[turn.task_id])
+        return briefs.task(state, roster, worker, state.tasks[turn.task_id], failure)
     return (briefs.planning if turn.purpose == "plan" else briefs.review)(state, roster, worker)
 
 

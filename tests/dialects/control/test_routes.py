@@ -13,7 +13,8 @@ from server.app import application
 from server.auth.roles import PERMISSIONS, ROLES
 from server.dialects.control.errors import ControlFace
 from server.dialects.control.routes import ROUTES as CONTROL
-from server.dialects.crew.routes import ACCOUNT, WORKSPACE
+from server.dialects.crew.routes import ACCOUNT, SHARED, WORKSPACE
+from server.dialects.crew.routes import MISSIONS as CREW_MISSIONS
 from server.operations.health import ROUTES as OPERATIONS
 from server.routing import PUBLIC, SIGNED_IN, Route, mount
 from server.socket import ROUTES as SOCKET
@@ -118,7 +119,7 @@ async def call(session: ClientSession, route: Route, identity: str = UNKNOWN, **
 async def test_the_tables_are_what_is_mounted(shared: Serving) -> None:
     app = application(shared.core)
     mounted = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
-    tables = (*ROUTES, *ACCOUNT, *WORKSPACE)
+    tables = (*ROUTES, *ACCOUNT, *WORKSPACE, *CREW_MISSIONS, *SHARED)
     assert mounted == {(route.method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)) for route in tables}
 
 

@@ -8,12 +8,15 @@ import uuid_utils.compat as uuids
 
 from server.dialects.crew import ids
 from server.missions.control import Create
+from server.missions.crew import KIND
+from server.missions.crew.commands import Create as CreateMission
+from server.missions.crew.commands import NewTask
 from server.missions.kinds import NO_SPACE
 from storage import housekeeping
 from storage.pool import Database
 from streams.event import Draft
 from tests.dialects.crew.people import Person, Team, a_team, dismissed
-from tests.dialects.crew.world import UNKNOWN, Crew, a_crew, refusal
+from tests.dialects.crew.world import UNKNOWN, Crew, a_crew, read, refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -291,3 +294,29 @@ async def test_a_restore_fails_in_words_where_retention_was(crew: Crew) -> None:
     assert refusal(answer) == (500, "restore failed")
     assert await own.boss.get(at(checkpoint)) == checkpoint
     await dismissed(apart)
+
+
+async def test_a_large_mission_is_copied_whole(crew: Crew) -> None:
+    """A thousand tasks, each of which waits for the one before it."""
+    mission_id, tasks = uuids.uuid7(), [uuids.uuid7() for _ in range(1_000)]
+    chain = tuple(
+        NewTask(id=task, title=str(number), order=number, depends_on=tuple(tasks[number - 1 : number]))
+        for number, task in enumerate(tasks)
+    )
+    wish = CreateMission(id=mission_id, crew_id=read(crew.id), lead_agent_id=read(crew.lead), title="long", tasks=chain)
+    await crew.shared.core.writers.execute(crew.boss.workspace_id, mission_id, KIND, wish)
+    mission = await crew.moved({"id": ids.spell(mission_id)}, "IN_PROGRESS")
+    checkpoint = await crew.boss.post(of(mission), None)
+    assert len(checkpoint["state"]["pending_tasks"]) == 1_000
+    fork = (await crew.boss.post(at(checkpoint, "/fork"), None))["new_mission_id"]
+    clone = (await crew.act(mission, "clone")).json["id"]
+    for copy in (fork, clone):
+        got = await crew.get({"id": copy})
+        assert (got["task_stats"]["total"], got["task_stats"]["blocked"], got["task_stats"]["pending"]) == (
+            1_000,
+            999,
+            1,
+        )
+        assert [task["title"] for task in got["tasks"]] == [str(number) for number in range(1_000)]
+        assert [task["depends_on"] for task in got["tasks"][1:]] == [f'["{task["id"]}"]' for task in got["tasks"][:-1]]
+    assert (await crew.boss.ask("POST", f"{crew.missions}/{clone}/start")).status == 200

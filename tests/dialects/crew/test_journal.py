@@ -8,8 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aiohttp import ClientSession
 
+from server.auth import tokens
 from server.dialects.crew import ids
+from storage import identity
 from streams.event import Draft
 from tests.dialects.control.driving import Frame, Stream
 from tests.dialects.crew.people import Person, Team
@@ -356,6 +359,22 @@ async def test_a_narrow_stream_has_no_other_entries(crew: Crew) -> None:
         await crew.moved(mission, *WAYS["FAILED"])
         frame = await live.named("entry")
         assert (frame.data["severity"], frame.data["mission_id"]) == ("error", mission["id"])
+
+
+async def test_who_leaves_the_workspace_reads_no_further(crew: Crew) -> None:
+    database, workspace_id = crew.shared.core.database, crew.boss.workspace_id
+    user_id = await identity.create_user(database, "guest")
+    await identity.add_member(database, workspace_id, user_id, "VIEWER")
+    secret = tokens.generate()
+    await identity.create_token(database, user_id, workspace_id, "guest", tokens.digest(secret))
+    async with ClientSession(crew.shared.url, headers={"Authorization": f"Bearer {secret}"}) as http:
+        guest = crew._replace(boss=Person(http, workspace_id))
+        async with stream(guest) as live:
+            await seed(live)
+            await identity.remove_member(database, workspace_id, user_id)
+            closed = await live.named("closed")
+            assert closed.data["code"] in (4401, 4403)
+            assert await live.answer.content.read() == b""
 
 
 async def test_many_writers_and_a_stream_agree(crew: Crew) -> None:

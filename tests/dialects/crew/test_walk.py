@@ -18,6 +18,13 @@ from tests.unit.crew.model import Model
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STATUSES, TASK_STATUSES = [*LIFECYCLE.transitions], [*TASK_LIFECYCLE.transitions]
 MOST_MISSIONS, MOST_TASKS = 4, 8
+VERBS = ("start", "restart", "resume")
+FITTING = {
+    "PLANNING": ("start",),
+    "FAILED": ("restart", "resume"),
+    "COMPLETED": ("restart",),
+    "CANCELLED": ("restart",),
+}
 
 
 @dataclass
@@ -49,6 +56,8 @@ class Walk:
 
     async def begin(self) -> None:
         self.missions.append(Known((await self.crew.mission())["id"], Model()))
+        for number in range(3):
+            await self.add(self.missions[0], Step("add", 0, number, 0))
 
     async def take(self, step: Step) -> None:
         known = self.missions[step.a % len(self.missions)]
@@ -78,7 +87,8 @@ class Walk:
         assert (answer.status == 200) == known.model.edit(status), answer
 
     async def drive(self, known: Known, step: Step) -> None:
-        verb = ("start", "restart", "resume")[step.b % 3]
+        fitting = FITTING.get(known.model.status, VERBS)
+        verb = VERBS[step.b % 3] if step.c % 4 == 0 else fitting[step.b % len(fitting)]
         granted = getattr(known.model, verb)()
         answer = await self.ask(known, "POST", f"/{verb}")
         assert (answer.status == 200) == granted, answer
@@ -176,7 +186,7 @@ WISHES: Mapping[str, Callable[[Walk, Known, Step], Awaitable[None]]] = {
     name: getattr(Walk, name)
     for name in ("patch", "drive", "add", "turn", "rewire", "clone", "fork", "bookmark", "restore", "forget")
 }
-OFTEN = [*WISHES, "add", "add", "turn", "turn", "turn", "drive", "patch", "bookmark"]
+OFTEN = [*WISHES, "add", "add", "turn", "turn", "turn", "drive", "drive", "patch", "patch", "bookmark"]
 
 
 def _needs(task: Mapping[str, Any], number_of: Mapping[str, int]) -> tuple[int, ...]:
@@ -203,7 +213,7 @@ async def test_whatever_is_wished_in_whatever_order_is_as_the_model_says(crew: C
     number = st.integers(0, 60)
 
     @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.tuples(st.sampled_from(OFTEN), number, number, number), min_size=10, max_size=60))
+    @given(st.lists(st.tuples(st.sampled_from(OFTEN), number, number, number), min_size=25, max_size=60))
     def walk(steps: Sequence[tuple[str, int, int, int]]) -> None:
         asyncio.run_coroutine_threadsafe(walked(steps), loop).result(120)
 

@@ -64,6 +64,15 @@ def test_who_begins_again_for_the_sake_of_another_is_told_why() -> None:
     assert "attempt 2 of 2" in text
 
 
+def test_a_further_attempt_is_told_why_the_one_before_failed() -> None:
+    stream = a_mission()
+    stream.add(1, title="hull", max_iterations=2)
+    stream.start()
+    stream.end(1, error="it leaks")
+    text = briefs.task(stream.state, CREW, ANN, stream.task(1), "it leaks")
+    assert "### The attempt before this one failed\n> it leaks" in text
+
+
 @pytest.mark.parametrize("size", [1, 500, 4_000, 60_000])
 @pytest.mark.parametrize("count", [1, 30, 700])
 def test_no_brief_is_larger_than_its_bound(count: int, size: int) -> None:
