@@ -110,7 +110,6 @@ async def services(
         def publish(workspace_id: UUID, events: Sequence[Event]) -> None:
             for hearer in hearers:
                 hearer.notice(events)
-            rights.notice(workspace_id, events)
             hub.publish(workspace_id, events)
             trees.notice(workspace_id, events)
 
@@ -178,6 +177,7 @@ async def services(
         rights = Rights(hub, authenticator)
         hub.on_rights_change = rights.changed
         hub.on_look = rights.look
+        hub.on_apply = rights.notice
         metrics.watch(hub)
         hub.on_flush = metrics.publish_seconds.observe
         await hub.start()

@@ -1,6 +1,5 @@
 """Events, the durable numbered facts, drafts of them, and signals, the transient current values."""
 
-import codecs
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -123,20 +122,29 @@ def check_depth(value: Any, depth: int = MAX_DEPTH) -> None:
         check_depth(item, depth - 1)
 
 
-def _escape(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
+_LATIN = {code: f"\\u{code:04x}" for code in range(0x80, 0x100)}
+_HAS_LATIN = re.compile("[\x80-\xff]")
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+"""What `backslashreplace` does not write as \\uXXXX."""
 
 
-codecs.register_error("missionstream.json", _escape)
+def _as_pair(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return f"\\u{units[0]:02x}{units[1]:02x}\\u{units[2]:02x}{units[3]:02x}"
+
+
 _encoder = msgspec.json.Encoder()
 
 
 def ascii_json(value: Any) -> bytes:
     """One line of pure ASCII JSON (some readers decode byte by byte); non-ASCII becomes \\uXXXX."""
     encoded = _encoder.encode(value)
-    return encoded if encoded.isascii() else encoded.decode().encode("ascii", "missionstream.json")
+    if encoded.isascii():
+        return encoded
+    text = encoded.decode()
+    if _HAS_LATIN.search(text):
+        text = text.translate(_LATIN)
+    return _ASTRAL.sub(_as_pair, text).encode("ascii", "backslashreplace")
 
 
 def timestamp(at: datetime) -> str:

@@ -18,6 +18,8 @@ GAP_PER_LONE_FLUSH = 2.5
 MOST_GAP_SECONDS = 0.1
 SLICE = 128
 KEPT_PIECES = 8
+MOST_PIECES = 64
+_MOST_ENDS = 256
 
 
 class Encoding(Protocol):
@@ -72,6 +74,10 @@ class Feed:
         self._prev = at
         self._loading = asyncio.Lock()
         self._loaded: dict[int, Piece] = {}
+        self._prevs: dict[int, int] = {}
+        """Of an encoding that leaves events out: where a piece ended, and the last event before with frames."""
+        self.on_left: Callable[[], None] | None = None
+        """Hears that the last subscriber has gone."""
         self._log = log
         self._on_flush = on_flush
         """Hears how long the oldest event of a flush had waited when the last subscriber was written to."""
@@ -103,8 +109,10 @@ class Feed:
             self._backlog.append(event)
             return
         frames = self.encoding.event(event, self._prev)
-        if frames:
-            self._prev = event.position
+        if not frames:
+            self.ring.last = event.position
+            return  # the next frames or the next heartbeat move the cursors past it
+        self._prev = event.position
         self.ring.append(event.position, frames)
         if not self._pending_first:
             self._pending_first, self._pending_since = event.position, self._loop.time()
@@ -182,19 +190,26 @@ class Feed:
         ring = self.ring
         until = self.flushed
         page = await self._log.after(self.channel, cursor, until=until, max_bytes=PIECE_BYTES)
-        prev, entries = page.prev, []
+        # page.prev may have had no frames; whoever comes from the piece before this one was never at it
+        prev, entries = self._prevs.get(cursor, page.prev), []
         for event in page.events:
-            frames = self.encoding.event(event, prev)
-            entries.append((event.position, frames))
-            prev = event.position if frames else prev
+            if frames := self.encoding.event(event, prev):
+                entries.append((event.position, frames))
+                prev = event.position
         last = page.events[-1].position if page.events else until
-        older = [entry for entry in entries if entry[0] <= ring.floor]
-        if entries and entries[-1][0] >= ring.floor:
-            ring.prepend(cursor, older)
+        if page.events and last >= ring.floor:
+            ring.prepend(cursor, [entry for entry in entries if entry[0] <= ring.floor])
         piece = Piece(b"".join(frames for _, frames in entries), last)
         self._loaded[cursor] = piece
-        while sum(len(kept.frames) for kept in self._loaded.values()) > KEPT_PIECES * PIECE_BYTES:
+        while (
+            len(self._loaded) > MOST_PIECES
+            or sum(len(kept.frames) for kept in self._loaded.values()) > KEPT_PIECES * PIECE_BYTES
+        ):
             del self._loaded[next(iter(self._loaded))]
+        if not self.encoding.is_whole:
+            self._prevs[last] = prev
+            if len(self._prevs) > _MOST_ENDS:
+                del self._prevs[next(iter(self._prevs))]
         return piece
 
     async def heartbeat(self, applied: int, head: int) -> None:
@@ -211,6 +226,11 @@ class Feed:
                 subscriber.push(beat, applied)
             else:
                 subscriber.say(Buffer(self.encoding.heartbeat(subscriber.cursor, head)))
+
+    def fail(self) -> None:
+        """The encoding has failed: its subscribers come back with their cursors, to a feed made anew."""
+        for subscriber in list(self.subscribers):
+            subscriber.connection.farewell(4500, "internal", 1_000)
 
     def notice(self, name: str, body: dict[str, Any]) -> None:
         """Write a frame about the stream itself to every subscriber that can take it."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 
@@ -31,6 +32,7 @@ class Follower:
         head: Head,
         *,
         on_flush: Callable[[float], None],
+        on_apply: Callable[[Sequence[Event]], None] = lambda events: None,
         gap_seconds: float = FLUSH_GAP_SECONDS,
         ring_bytes: int = RING_BYTES,
     ) -> None:
@@ -46,6 +48,7 @@ class Follower:
         self._by_channel: dict[Channel, list[Feed]] = {}
         self._log = source
         self._on_flush = on_flush
+        self._on_apply = on_apply
         self._gap_seconds = gap_seconds
         self._ring_bytes = ring_bytes
         self._waiters: dict[Channel, set[asyncio.Future[None]]] = {}
@@ -64,11 +67,19 @@ class Follower:
             if event.position == self.applied + 1:
                 self.applied = event.position
                 for channel in channels_of(event):
-                    for feed in self._by_channel.get(channel, ()):
-                        feed.append(event)
+                    for feed in tuple(self._by_channel.get(channel, ())):
+                        self._give(feed, event)
                     for waiter in self._waiters.pop(channel, ()):
                         if not waiter.done():
                             waiter.set_result(None)
+        self._on_apply(events)
+
+    def _give(self, feed: Feed, event: Event) -> None:
+        try:
+            feed.append(event)
+        except Exception:  # one encoding's fault must cost the other feeds nothing
+            log.exception("feed.failed", channel=str(feed.channel), type=event.type)
+            feed.fail()
 
     @contextmanager
     def waiting(self, channel: Channel) -> "Iterator[asyncio.Future[None]]":
@@ -135,6 +146,8 @@ class Follower:
             )
             # registered before the first await: from here on it takes every event that is applied
             self.feeds[key] = feed
+            if not feed.encoding.is_whole:  # there may be many of them, of one reader each: they do not linger
+                feed.on_left = partial(self.drop, key)
             self._by_channel.setdefault(channel, []).append(feed)
             self._priming[key] = asyncio.create_task(self._prime(key, feed, self.applied))
         priming = self._priming.get(key)

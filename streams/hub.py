@@ -81,6 +81,7 @@ class Hub:
         """Everybody's connection, with what looks after its subscriptions where something does."""
         self.signals = SignalBoard(self._emit)
         self.on_rights_change: Callable[[UUID], None] = lambda workspace_id: None
+        self.on_apply: Callable[[UUID, Sequence[Event]], None] = lambda workspace_id, events: None
         self.on_look: Callable[[], Awaitable[None]] = _nothing
         self._log = source
         self._bus: Bus = bus or MemoryBus()
@@ -165,6 +166,7 @@ class Hub:
                 self._log,
                 head,
                 on_flush=lambda seconds: self.on_flush(seconds),
+                on_apply=lambda events: self.on_apply(workspace_id, events),
                 gap_seconds=self._gap_seconds,
                 ring_bytes=self._ring_bytes,
             )
@@ -201,7 +203,8 @@ class Hub:
         follower = await self.follower(channel.workspace_id)
         if cursor.epoch != follower.epoch:
             raise Unavailable("the history changed just now; connect again")
-        feed = await follower.feed(channel, face)
+        while (feed := await follower.feed(channel, face)) is not follower.feeds.get((channel, face)):
+            pass  # its last subscriber left while we waited for it
         subscriber = Subscriber(connection, feed, cursor.position, key if key is not None else (channel, face))
         if connection.is_closed:
             return subscriber

@@ -74,8 +74,6 @@ class Connection:
 
     def write(self, buffer: Buffer) -> None:
         """Write now, whatever the budget says; a dead transport is only marked."""
-        if not buffer.bare:
-            return  # an empty chunk would end the response
         data = buffer.chunked if self.is_chunked else buffer.bare
         transport = self.transport
         try:
@@ -208,5 +206,7 @@ class Subscriber:
         self.is_live = False
         self.feed.subscribers.pop(self, None)
         self.connection.subscribers.pop(self.key, None)
+        if self.feed.on_left is not None and not self.feed.subscribers:
+            self.feed.on_left()
         if self.on_detach is not None:
             self.on_detach(self)

@@ -6,15 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import pytest
 
 from streams.channels import Channel
-from streams.cursor import Cursor
-from streams.event import Event, Signal
+from streams.event import Signal
 from streams.feed import GAP_PER_LONE_FLUSH, KEPT_PIECES
 from streams.hub import Hub
-from streams.subscriber import Connection, Subscriber
-from tests.streams.memory import ALL, MISSIONS, WORKSPACE, Lines, MemoryLog, Wire, attach, received, settle
+from tests.streams.memory import ALL, MISSIONS, WORKSPACE, MemoryLog, attach, received, settle
 
 
 async def test_a_slow_reader_costs_its_budget_and_catches_up() -> None:
@@ -174,67 +171,3 @@ async def test_a_large_flush_is_read_in_pieces() -> None:
     assert largest <= 128 << 10
     hub.forget(connection)
     await task
-
-
-class EvenLines(Lines):
-    """An encoding that leaves every other event out."""
-
-    is_whole = False
-
-    def event(self, event: Event, prev: int) -> bytes:
-        return super().event(event, prev) if event.position % 2 == 0 else b""
-
-
-@pytest.mark.parametrize("is_chunked", [False, True])
-async def test_an_event_without_frames_moves_the_cursor_and_is_nobodys_predecessor(is_chunked: bool) -> None:
-    log = MemoryLog()
-    log.page_size = 500
-    hub = Hub(log, gap_seconds=0)
-
-    async def follow(after: int) -> tuple[Wire, Subscriber]:
-        wire = Wire()
-        connection = Connection(wire, "sse", is_chunked=is_chunked)
-        tasks.append(asyncio.create_task(connection.serve()))
-        return wire, await hub.subscribe(connection, ALL, EvenLines, Cursor("e", after))
-
-    def events(wire: Wire) -> list[bytes]:
-        return [line for line in wire.data.split(b"\n") if line.startswith(b"event")]
-
-    tasks: list[asyncio.Task[None]] = []
-    live, subscriber = await follow(0)
-    for position in range(1, 7):
-        hub.publish(WORKSPACE, [log.append()])
-        await settle(lambda position=position: subscriber.cursor == position)
-    assert events(live) == [b"event 2 0", b"event 4 2", b"event 6 4"]
-    assert b"0\r\n\r\n" not in live.data, "an empty chunk would have ended the response"
-    late, _ = await follow(1)
-    await settle(lambda: len(events(late)) == 3)
-    assert events(late) == events(live)
-    other = Hub(log, gap_seconds=0)  # knows nothing of before: it reads the log
-    wire = Wire()
-    connection = Connection(wire, "sse", is_chunked=False)
-    tasks.append(asyncio.create_task(connection.serve()))
-    await other.subscribe(connection, ALL, EvenLines, Cursor("e", 3))
-    await settle(lambda: received(wire, 3) == [4, 6])
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await hub.close()
-    await other.close()
-
-
-async def test_who_comes_from_before_an_event_without_frames_sees_no_gap() -> None:
-    log = MemoryLog()
-    for _ in range(3):
-        log.append()
-    hub = Hub(log, gap_seconds=0)
-    wire = Wire()
-    connection = Connection(wire, "sse", is_chunked=False)
-    subscriber = await hub.subscribe(connection, ALL, EvenLines, Cursor("e", 2))
-    task = asyncio.create_task(connection.serve())
-    await settle(lambda: subscriber.is_live)
-    hub.publish(WORKSPACE, [log.append()])
-    await settle(lambda: received(wire, 2) == [4])
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await hub.close()
