@@ -25,8 +25,11 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run ## run a real agent on a mission and watch it live
 	@$(BIN)/missionstream demo
 
+# What starts whole servers and kills them wants the machine for itself; the rest shares it.
+ALONE := tests/system tests/cli tests/crew
 test: lint ## everything that must hold: lint, then every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore=%)
+	@$(BIN)/python -m pytest $(ALONE)
 
 test-agents: $(VENV)/.dev $(AGENTS)/node_modules/.package-lock.json ## run the real coding agents from npm with a scripted model; RECORD=1 records anew
 	@command -v bwrap >/dev/null || { echo "the real agents are tried in their sandbox: apt-get install bubblewrap" >&2; exit 1; }

@@ -169,7 +169,8 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 MISSION = UUID("00000000-0000-0000-0000-000000000123")
 CREW_MISSION = UUID("00000000-0000-0000-0001-000000000100")
-DAY_AGO = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+DAY_AGO = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
+"""To the hour: tests are named after it, and must be named alike in every process."""
 ANY_ENTRY = (["mission_status_changed/%/FAILED"], [], None, None, None, None, None, None, [])
 HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("events.of_workspace", "events", (WORKSPACE, 5_000, 2**62, 500, 1 << 18)),
