@@ -80,6 +80,7 @@ class TimelineSse:
     """Stored events as server-sent events."""
 
     is_whole = True
+    lingers = True
 
     def __init__(self, channel: Channel, epoch: str) -> None:
         self._epoch = epoch
@@ -101,6 +102,7 @@ class TimelineSocket:
     """Stored events as WebSocket messages of one channel."""
 
     is_whole = True
+    lingers = True
 
     def __init__(self, channel: Channel, epoch: str) -> None:
         self._name = f"timeline:{channel.id}"

@@ -27,6 +27,8 @@ class Encoding(Protocol):
 
     is_whole: bool
     """Whether every event has frames."""
+    lingers: bool
+    """Whether its feed waits for readers that come back, and takes events meanwhile."""
 
     def event(self, event: Event, prev: int) -> bytes:
         """The frames of one event, joined; `prev` is the position of the event before it in this feed that had any.

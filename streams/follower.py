@@ -146,7 +146,7 @@ class Follower:
             )
             # registered before the first await: from here on it takes every event that is applied
             self.feeds[key] = feed
-            if not feed.encoding.is_whole:  # there may be many of them, of one reader each: they do not linger
+            if not feed.encoding.lingers:
                 feed.on_left = partial(self.drop, key)
             self._by_channel.setdefault(channel, []).append(feed)
             self._priming[key] = asyncio.create_task(self._prime(key, feed, self.applied))

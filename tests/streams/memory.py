@@ -67,6 +67,7 @@ class Lines:
     """An encoding that tells everything: kind, position, prev."""
 
     is_whole = True
+    lingers = True
 
     def __init__(self, channel: Channel, epoch: str) -> None:
         self.channel = channel

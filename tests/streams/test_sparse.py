@@ -81,6 +81,7 @@ class RareLines(Lines):
     """An encoding that tells of every hundredth event."""
 
     is_whole = False
+    lingers = False
 
     def event(self, event: Event, prev: int) -> bytes:
         return super().event(event, prev) if event.position % 100 == 0 else b""
@@ -146,7 +147,7 @@ async def test_heartbeats_go_on_beside_events_without_frames() -> None:
     await hub.close()
 
 
-async def test_a_feed_that_leaves_events_out_goes_with_its_last_reader() -> None:
+async def test_a_feed_that_does_not_linger_goes_with_its_last_reader() -> None:
     log = MemoryLog()
     hub = Hub(log, gap_seconds=0)
     wire, subscriber, task = await subscribed(hub, RareLines, 0)
@@ -155,7 +156,7 @@ async def test_a_feed_that_leaves_events_out_goes_with_its_last_reader() -> None
     assert {face for _, face in follower.feeds} == {RareLines, Lines}
     hub.forget(subscriber.connection)
     hub.forget(whole)
-    assert {face for _, face in follower.feeds} == {Lines}, "a whole one waits for those who come back"
+    assert {face for _, face in follower.feeds} == {Lines}, "the other one waits for those who come back"
     again, late, late_task = await subscribed(hub, RareLines, 0)
     hub.publish(WORKSPACE, [log.append() for _ in range(100)])
     await settle(lambda: received(again, 0) == [100])

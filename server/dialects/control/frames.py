@@ -107,6 +107,7 @@ class ControlFrames:
     """The control stream: every event gives exactly one frame."""
 
     is_whole = True
+    lingers = True
 
     def __init__(self, channel: Channel, epoch: str) -> None:
         self._epoch = epoch

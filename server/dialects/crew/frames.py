@@ -227,6 +227,7 @@ class CrewFrames:
     """The frames of one channel. Those of one event share `seq`; `n` counts down, and the one with 0 moves the cursor."""
 
     is_whole = False
+    lingers = True
 
     def __init__(self, name: str, prefix: str) -> None:
         self._name = name

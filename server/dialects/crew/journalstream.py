@@ -24,6 +24,7 @@ class JournalFrames:
     """Those entries of a channel that pass the filters. Their ids are positions, so one may resume from any of them."""
 
     is_whole = False
+    lingers = False  # each filter has a feed of its own
 
     def __init__(self, filters: Filters) -> None:
         self._filters = filters
