@@ -34,7 +34,8 @@ async def test_a_lead_that_plans_by_tools_makes_tasks_over_http(new_world: NewWo
             'tool create_task {"title": "hull", "description": "tight"}\n'
             'tool create_task {"title": "mast", "depends_on": ["Hull"], "assigned_agent": "ann"}\n'
             'tool create_task {"title": "sail", "assigned_agent": "nobody"}\n'
-            "tool list_tasks"
+            "tool list_tasks\n"
+            "plan: its steps are its own where it has made tasks"
         )
         state = await world.until(mission, lambda state: state.has_planned, seconds=90)
         hull, mast = state.tasks.values()
