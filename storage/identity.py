@@ -76,7 +76,7 @@ def _token(row: asyncpg.Record) -> Token:
 
 
 async def create_user(database: Database, name: str, email: str | None = None) -> UUID:
-    """Make a user who is no member of anything yet. Conflict for an email that another user has."""
+    """Make a user who is no member of anything yet. Others may have the same email."""
     user_id = uuids.uuid7()
     with _explained():
         async with database.reading() as connection:
@@ -120,30 +120,42 @@ async def set_role(
 
 
 def member_added(
-    workspace_id: UUID, user_id: UUID, role: str, *, new_user: tuple[str, str] | None = None
+    workspace_id: UUID,
+    user_id: UUID,
+    role: str,
+    *,
+    known_to: UUID | None = None,
+    new_user: tuple[str, str] | None = None,
 ) -> list[Statement]:
-    """Let a user into a workspace, a new one with a name and an email if need be.
+    """Let a user into a workspace: one who shares a workspace with `known_to`, or a new one with a name and an email.
 
-    NotFound for an unknown or removed user, Conflict for a member and for the email of another user.
+    NotFound for an unknown or removed user, and for a stranger. Conflict for a member, and for the email of one.
     """
-    taken = {"users_email_key": Conflict("somebody with this email has just been added; repeat")}
-    user = (
-        Statement(queries.identity.user_present, (user_id,), missing=NotFound("User not found"))
-        if new_user is None
-        else Statement(queries.identity.create_user, (user_id, *new_user), broken=taken)
-    )
-    known = {"members_pkey": Conflict("User is already a member")}
+    known = Conflict("User is already a member")
+    unknown = NotFound("User not found")
+    if new_user is not None:
+        user = [
+            Statement(queries.identity.email_unused, (workspace_id, new_user[1]), missing=known),
+            Statement(queries.identity.create_user, (user_id, *new_user)),
+        ]
+    elif known_to is not None:
+        user = [Statement(queries.identity.user_known_to, (user_id, known_to), missing=unknown)]
+    else:
+        user = [Statement(queries.identity.user_present, (user_id,), missing=unknown)]
     return [
         Statement(queries.identity.bump_rights, (workspace_id,)),
-        user,
-        Statement(queries.identity.add_member, (workspace_id, user_id, role), broken=known),
+        *user,
+        Statement(queries.identity.add_member, (workspace_id, user_id, role), broken={"members_pkey": known}),
     ]
 
 
-async def user_by_email(database: Database, email: str) -> UUID | None:
-    """The user with this email, None when there is none."""
+async def known_by_email(database: Database, email: str, to: UUID, workspace_id: UUID) -> UUID | None:
+    """The user with this email, among those who share a workspace with another one; a member of this workspace first.
+
+    Several users may have one email: nobody has shown that it is theirs.
+    """
     async with database.reading() as connection:
-        found: UUID | None = await connection.fetchval(queries.identity.user_by_email, email)
+        found: UUID | None = await connection.fetchval(queries.identity.known_by_email, email, to, workspace_id)
     return found
 
 

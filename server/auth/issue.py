@@ -1,4 +1,4 @@
-"""Making API tokens for users who ask: shown once, and never more than the asker's own rights."""
+"""Making API tokens for users who ask: shown once, and never for more than the asker's own token."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,14 @@ def drawn_up(
 ) -> Token:
     """A token as it would be stored for the principal, in the workspace that they act in. Its secret is to be chosen.
 
-    Raises Forbidden without tokens:manage or for more rights than the principal's, Unprocessable for a wrong scope, name
-    or life. A token that expires cannot make one that outlives it.
+    Raises Forbidden without tokens:manage or for scopes beyond those of the principal's token, Unprocessable for a wrong
+    scope, name or life. A token that expires cannot make one that outlives it.
     """
     principal.require("tokens:manage")
     scopes = roles.check_scopes(scopes)
-    if not roles.permissions(principal.role, scopes) <= principal.permissions:
+    # Scopes against scopes, not rights against rights: the token serves its user in every workspace of theirs, whatever
+    # their role is there.
+    if not roles.permissions("OWNER", scopes) <= roles.permissions("OWNER", principal.scopes):
         raise Forbidden("a token cannot make one with more rights than its own")
     if not 0 < len(name) <= 200 or "\0" in name:
         raise Unprocessable("a token's name has 1 to 200 characters")

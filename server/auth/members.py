@@ -20,7 +20,7 @@ WRONG_ROLE = f"role must be one of {', '.join(roles.ROLES)}"
 
 
 class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is let in: a user by id, or whoever has the email; somebody new, of this name, if nobody has."""
+    """Who is let in: a user by id or email whom the asker knows; somebody new, of this name, for any other email."""
 
     role: str
     user_id: UUID | None = None
@@ -42,16 +42,19 @@ class Members:
     async def add(self, who: Principal, newcomer: Newcomer, key: Key | None) -> UUID:
         """Let somebody in, and give their id; a repeated key gives the first one's.
 
+        Only who shares a workspace with the asker is found: an email of anybody else, like one of nobody, makes a new user.
         BadRequest, Forbidden; NotFound for an unknown user, Conflict for a member.
         """
         _require_grantable(who, newcomer.role)
         user_id, new_user = newcomer.user_id, None
         if user_id is None and newcomer.email is not None:
-            user_id = await identity.user_by_email(self._database, newcomer.email)
+            user_id = await identity.known_by_email(self._database, newcomer.email, who.user_id, who.workspace_id)
             if user_id is None:
                 new_user = (newcomer.name or newcomer.email.partition("@")[0], newcomer.email)
         user_id = user_id or uuids.uuid7()
-        statements = identity.member_added(who.workspace_id, user_id, newcomer.role, new_user=new_user)
+        statements = identity.member_added(
+            who.workspace_id, user_id, newcomer.role, known_to=who.user_id, new_user=new_user
+        )
         outcome = await self._writers.change(
             who.workspace_id, statements, [], answer=str(user_id), key=key or _once(who, "member")
         )

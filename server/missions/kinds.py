@@ -58,6 +58,14 @@ class MissionKind(Rules, Protocol):
     @property
     def api(self) -> str: ...
     @property
+    def permission(self) -> str:
+        """What people must hold for any of `commands`, whichever dialect's route they came by."""
+
+    @property
+    def answering(self) -> str:
+        """What people must hold to answer the questions of agents that work such a mission."""
+
+    @property
     def commands(self) -> Mapping[str, type[Command]]: ...
     def facts(self, state: Any) -> Facts: ...
 

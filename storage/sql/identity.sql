@@ -24,9 +24,26 @@ INSERT INTO users (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING;
 -- Gives a row if a user ($1) is there and not removed.
 SELECT id FROM users WHERE id = $1 AND removed_at IS NULL;
 
--- name: user_by_email
--- The user with an email ($1).
-SELECT id FROM users WHERE email = $1 AND removed_at IS NULL;
+-- name: user_known_to
+-- Gives a row if a user ($1) is there, not removed, and in a workspace with another one ($2).
+SELECT u.id FROM users AS u
+ WHERE u.id = $1 AND u.removed_at IS NULL
+   AND EXISTS (SELECT FROM members AS theirs JOIN members AS mine ON mine.workspace_id = theirs.workspace_id
+                WHERE theirs.user_id = $1 AND mine.user_id = $2);
+
+-- name: known_by_email
+-- The users with an email ($1) who are in a workspace with a user ($2): those of one workspace ($3) first, then the oldest.
+SELECT u.id FROM users AS u
+  JOIN members AS theirs ON theirs.user_id = u.id
+  JOIN members AS mine ON mine.workspace_id = theirs.workspace_id AND mine.user_id = $2
+ WHERE u.email = $1 AND u.removed_at IS NULL
+ GROUP BY u.id ORDER BY bool_or(theirs.workspace_id = $3) DESC, u.created_at, u.id LIMIT 1;
+
+-- name: email_unused
+-- Gives a row while nobody in a workspace ($1) has an email ($2).
+SELECT $2::text AS email WHERE NOT EXISTS (
+    SELECT FROM members AS m JOIN users AS u ON u.id = m.user_id
+     WHERE m.workspace_id = $1 AND u.email = $2 AND u.removed_at IS NULL);
 
 -- name: claimable
 -- Gives a row while a user ($1) may still be claimed: made less than some seconds ($2) ago, without an email, alone but for

@@ -100,10 +100,27 @@ async def test_the_last_owner_stays(database: Database, crowd: Crowd) -> None:
         await identity.set_role(database, crowd.workspace_id, crowd.member, "ADMIN")
 
 
-async def test_an_email_is_one_users(database: Database) -> None:
-    await identity.create_user(database, "a", "same@example.org")
-    with pytest.raises(Conflict):
-        await identity.create_user(database, "b", "same@example.org")
+async def test_of_users_with_one_email_the_one_here_is_found_then_the_oldest_and_no_stranger(
+    database: Database, crowd: Crowd
+) -> None:
+    email = "same@example.org"
+    stranger, older, here = [
+        await identity.create_user(database, name, email) for name in ("stranger", "older", "here")
+    ]
+
+    async def found() -> UUID | None:
+        return await identity.known_by_email(database, email, crowd.owner, crowd.workspace_id)
+
+    assert await found() is None
+    await identity.add_member(database, crowd.elsewhere, crowd.owner, "VIEWER")
+    await identity.add_member(database, crowd.workspace_id, here, "MEMBER")
+    await identity.add_member(database, crowd.elsewhere, older, "MEMBER")
+    assert await found() == here
+    await identity.remove_member(database, crowd.workspace_id, here)
+    assert await found() == older
+    await identity.remove_user(database, older)
+    assert await found() is None
+    assert await identity.memberships(database, stranger) == []
 
 
 async def test_a_membership_is_found_by_id_and_by_slug_and_tells_strangers_nothing(

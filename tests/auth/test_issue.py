@@ -69,6 +69,17 @@ async def test_a_token_makes_none_with_more_rights(
     assert await identity.list_tokens(database, owner.user_id) == []
 
 
+@pytest.mark.parametrize("wanted", [(), ("*",), ("workspace:admin",), ("missions:create",)])
+async def test_a_scope_that_the_role_does_not_reach_is_not_had_from_it(
+    database: Database, owner: Principal, wanted: tuple[str, ...]
+) -> None:
+    """The token would have it where its user is more than here."""
+    viewer = msgspec.structs.replace(owner, role="VIEWER")
+    with pytest.raises(Forbidden):
+        await issue_token(database, through(viewer, "tokens:manage"), "child", scopes=wanted)
+    await issue_token(database, through(viewer), "child", scopes=wanted)
+
+
 async def test_a_token_that_ends_makes_none_that_outlives_it(database: Database, owner: Principal) -> None:
     parent, _ = await issue_token(database, owner, "parent", expires_in_seconds=3600)
     held = msgspec.structs.replace(owner, token_id=parent.id, expires_at=parent.expires_at)

@@ -25,6 +25,8 @@ async def tool_result(request: web.Request) -> web.Response:
     mission_id = await services.missions.question(who.workspace_id, body.tool_call_id)
     if mission_id is None:
         return reply({"ok": True, "delivered": False})
+    asked = await services.missions.get(who.workspace_id, mission_id)
+    who.require(services.kinds[asked.kind].answering)
     draft = Draft(
         type="tool_result",
         content=msgspec.json.encode(body.result).decode(),

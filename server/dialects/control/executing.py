@@ -27,12 +27,19 @@ async def execute(
     key: Key | None = None,
     **fields: Any,
 ) -> Outcome:
-    """One command, by its verb, on a mission of whatever kind."""
+    """One command, by its verb, on a mission of whatever kind.
+
+    Forbidden for people without the kind's permission, which need not be the route's. Agents hold none: their routes let
+    them in.
+    """
     services, who = core(request), principal(request)
     row = await services.missions.get(who.workspace_id, mission_id)
     if verb in _NEW_WORK and row.parent_id is not None:
         fields["spent_above"] = await spent_above(services.missions, services.kinds, row)
-    wish = command(services.kinds[row.kind], verb, **fields, by=who.actor)
+    kind = services.kinds[row.kind]
+    wish = command(kind, verb, **fields, by=who.actor)
+    if who.mission_id is None:
+        who.require(kind.permission)
     if key is None:
         meant = {name: fields[name] for name in _MEANT if name in fields}
         key = key_of(request, f"control.{verb}:{mission_id}", meant)

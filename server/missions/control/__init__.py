@@ -55,6 +55,8 @@ class ControlRules(Undivided):
 
     kind = KIND
     api = "/api/control"
+    permission = "missions:create"
+    answering = "agents:answer"
     state_type = Mission
     commands: ClassVar[Mapping[str, type[Command]]] = {
         "send": Send,

@@ -46,6 +46,7 @@ class CrewRules:
 
     kind = KIND
     api = API
+    permission = answering = "crews:write"
     state_type = Mission
     part_type = Task
     commands: ClassVar[Mapping[str, type[Command]]] = {

@@ -267,10 +267,11 @@ CREATE INDEX agents_of_crew ON agents (workspace_id, crew_id) WHERE deleted_at I
 CREATE TABLE users (
     id uuid PRIMARY KEY,
     name text NOT NULL,
-    email text UNIQUE,
+    email text,
     created_at timestamptz NOT NULL DEFAULT now(),
     removed_at timestamptz
 );
+CREATE INDEX users_email ON users (email) WHERE email IS NOT NULL;
 
 CREATE TABLE members (
     workspace_id uuid NOT NULL REFERENCES workspaces ON DELETE CASCADE,

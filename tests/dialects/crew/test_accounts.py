@@ -76,6 +76,22 @@ async def test_what_no_token_can_be_is_400(boss: Person, wish: dict[str, Any]) -
     assert (await boss.ask("POST", MINT, wish)).status == 400
 
 
+async def test_a_viewers_narrow_token_makes_none_that_is_an_owners_elsewhere(shared: Serving, team: Team) -> None:
+    database, secret = shared.core.database, tokens.generate()
+    user_id = await identity.create_user(database, "both")
+    await identity.add_member(database, team.workspace_id, user_id, "VIEWER")
+    await identity.add_member(database, team.elsewhere, user_id, "OWNER")
+    await identity.create_token(
+        database, user_id, team.workspace_id, "t", tokens.digest(secret), scopes=["tokens:manage"]
+    )
+    denied = await with_token(shared, secret, "POST", MINT, json={})
+    assert (denied.status, denied.json["error"]) == (403, "a token cannot make one with more rights than its own")
+    narrow = await with_token(shared, secret, "POST", MINT, json={"scopes": ["tokens:manage"]})
+    there = {"workspace_id": spell(team.elsewhere)}
+    made = await with_token(shared, narrow.json["token"], "POST", CREWS, params=there, json={"name": "B", "slug": "b"})
+    assert (narrow.status, made.status) == (200, 403)
+
+
 async def test_a_token_makes_none_with_more_rights(shared: Serving, team: Team) -> None:
     headers = await scoped(shared, team.workspace_id, "OWNER", "tokens:manage")
     secret = headers["Authorization"].removeprefix("Bearer ")

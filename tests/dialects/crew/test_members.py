@@ -32,6 +32,10 @@ def members_of(team: Team) -> str:
     return f"{WORKSPACES}/{spell(team.workspace_id)}/members"
 
 
+def members_path(workspace: dict[str, Any]) -> str:
+    return f"{WORKSPACES}/{workspace['id']}/members?workspace_id={workspace['id']}"
+
+
 async def ids(team: Team) -> dict[str, str]:
     """The members' ids, by the names of their first tokens' roles."""
     return {row["user"]["full_name"]: row["user_id"] for row in await team["OWNER"].get(members_of(team))}
@@ -127,18 +131,48 @@ async def test_somebody_new_is_let_in_by_email(shared: Serving, fresh: Team) -> 
     assert await fresh["OWNER"].post(members_of(fresh), body, Idempotency_Key="grace") == made
     again = await fresh["OWNER"].ask("POST", members_of(fresh), body)
     assert (again.status, again.json["error"]) == (409, "User is already a member")
-    # another workspace lets the same user in
-    elsewhere = fresh["outsider"]._replace(workspace_id=fresh.elsewhere)
-    there = await elsewhere.post(f"{WORKSPACES}/{spell(fresh.elsewhere)}/members", {"email": email})
-    assert (there["user_id"], there["role"]) == (made["user_id"], "MEMBER")
+    # whoever knows them lets the same user into another workspace, by email or id
+    for name, body in (("by-email", {"email": email}), ("by-id", {"user_id": made["user_id"]})):
+        path = members_path(await fresh["VIEWER"].post(WORKSPACES, {"name": "Another", "slug": a_slug(name)}))
+        there = await fresh["VIEWER"].post(path, body)
+        assert (there["user_id"], there["role"]) == (made["user_id"], "MEMBER")
 
 
-async def test_a_known_user_is_let_in_by_id(shared: Serving, fresh: Team) -> None:
-    user_id = await identity.create_user(shared.core.database, "Linus")
-    made = await fresh["ADMIN"].post(members_of(fresh), {"user_id": spell(user_id), "role": "VIEWER"})
-    assert made["user_id"] == spell(user_id)
-    await identity.remove_user(shared.core.database, user_id)
-    for unknown in (spell(user_id), spell(uuid4()), "nothing"):
+async def test_an_email_or_an_id_tells_nothing_of_strangers(shared: Serving, fresh: Team) -> None:
+    email, unused = (f"{a_slug('v')}@example.com" for _ in range(2))
+    stranger = await identity.create_user(shared.core.database, "Victoria Secret", email)
+    await identity.add_member(shared.core.database, fresh.elsewhere, stranger, "OWNER")
+    path = members_path(await fresh["VIEWER"].post(WORKSPACES, {"name": "Mine", "slug": a_slug("mine")}))
+    for asked in (email, unused):
+        made = await fresh["VIEWER"].post(path, {"email": asked})
+        assert made["user"] == {
+            "id": made["user_id"],
+            "email": asked,
+            "full_name": asked.partition("@")[0],
+            "avatar_url": None,
+        }
+        assert read(made["user_id"]) != stranger
+        again = await fresh["VIEWER"].ask("POST", path, {"email": asked})
+        assert (again.status, again.json["error"]) == (409, "User is already a member")
+    assert len(await identity.memberships(shared.core.database, stranger)) == 1
+
+
+async def test_an_email_that_comes_many_times_at_once_is_one_member(fresh: Team) -> None:
+    body = {"email": f"{a_slug('many')}@example.com"}
+    answers = await asyncio.gather(*(fresh["OWNER"].ask("POST", members_of(fresh), body) for _ in range(6)))
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 5
+    assert (
+        len([row for row in await fresh["OWNER"].get(members_of(fresh)) if row["user"]["email"] == body["email"]]) == 1
+    )
+
+
+async def test_a_user_whom_nobody_here_knows_is_not_found_by_id(shared: Serving, fresh: Team) -> None:
+    stranger = await identity.create_user(shared.core.database, "Linus")
+    await identity.add_member(shared.core.database, fresh.elsewhere, stranger, "MEMBER")
+    gone = await identity.create_user(shared.core.database, "Gone")
+    await identity.add_member(shared.core.database, fresh.workspace_id, gone, "MEMBER")
+    await identity.remove_user(shared.core.database, gone)
+    for unknown in (spell(stranger), spell(gone), spell(uuid4()), "nothing"):
         answer = await fresh["ADMIN"].ask("POST", members_of(fresh), {"user_id": unknown})
         assert (answer.status, answer.json["error"]) == (404, "User not found")
 
