@@ -13,6 +13,7 @@ from server.dialects.crew.answers import no_content, raw, reply
 from server.dialects.crew.body import read
 from server.dialects.crew.executing import KEY, execute, mission_of, new_id, once
 from server.dialects.crew.journal import FACETS
+from server.dialects.crew.missions import leads
 from server.missions.crew import Mission
 from server.missions.crew.commands import Create
 from server.missions.crew.copies import fork, unfinished
@@ -85,13 +86,13 @@ async def fork_checkpoint(request: web.Request) -> web.Response:
     wish = fork(state, new_id(), new_id, by=who.actor)
     made = _forked(source, wish, body.label, by=ids.spell(who.user_id))
     draft = _fork_draft(request, made, source)
-    is_made = checkpoints.created(made, NotFound(NO_CHECKPOINT))
+    statements = (*leads(who.workspace_id, wish), checkpoints.created(made, NotFound(NO_CHECKPOINT)))
 
     def answer(forked: Mission) -> Any:
         return {"new_mission_id": ids.spell(forked.id), "new_checkpoint_id": ids.spell(made.id, ids.CHECKPOINT)}
 
     return raw(
-        (await execute(request, wish.id, wish, answer, statements=(is_made,), drafts=(draft,))).answer, status=201
+        (await execute(request, wish.id, wish, answer, statements=statements, drafts=(draft,))).answer, status=201
     )
 
 

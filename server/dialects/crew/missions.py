@@ -84,7 +84,7 @@ async def create_mission(request: web.Request) -> web.Response:
     def answer(state: Mission) -> Any:
         return wire.mission(who.workspace_id, state)
 
-    outcome = await execute(request, wish.id, wish, answer, statements=_leads(who.workspace_id, wish))
+    outcome = await execute(request, wish.id, wish, answer, statements=leads(who.workspace_id, wish))
     return raw(outcome.answer, status=201)
 
 
@@ -104,8 +104,8 @@ def _new(body: wire.CreateMission, crew_id: UUID, *, by: str) -> Create:
     )
 
 
-def _leads(workspace_id: UUID, wish: Create) -> Sequence[Statement]:
-    """That the agent is there, in the crew, and its LEAD: asked in the transaction that makes the mission."""
+def leads(workspace_id: UUID, wish: Create) -> Sequence[Statement]:
+    """That the LEAD is there, in the crew, and in that role: asked in the transaction that makes a mission or a copy."""
     return (
         crewmissions.agent_of_crew(workspace_id, wish.crew_id, wish.lead_agent_id, BadRequest(NO_LEAD)),
         crewmissions.agent_in_role(workspace_id, wish.lead_agent_id, forms.LEAD, BadRequest(NO_LEADER)),

@@ -1,6 +1,8 @@
 """What drives a crew mission: start, restart, resume, clone. None of these reads a body that it needs."""
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
@@ -11,9 +13,13 @@ from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import raw
 from server.dialects.crew.executing import execute, mission_of, new_id, once
 from server.dialects.crew.guard import NO_MISSION
+from server.dialects.crew.missions import leads
 from server.missions.crew import Mission
 from server.missions.crew.commands import Restart, Resume, Start
 from server.missions.crew.copies import clone
+from storage import crews
+from storage.crewmissions import Found
+from storage.rules import Command
 from streams.errors import NotFound
 from streams.event import clean_text
 
@@ -22,22 +28,21 @@ from streams.event import clean_text
 async def start_mission(request: web.Request) -> web.Response:
     """POST …/start: PLANNING -> IN_PROGRESS, engaged. The engine hears of it as of any event."""
     mission_id, found = await mission_of(request)
-    wish = Start(seen=found.status, by=principal(request).actor)
-    return raw((await execute(request, mission_id, wish, _moved)).answer)
+    return await _move(request, mission_id, found, Start(seen=found.status, by=principal(request).actor), _moved)
 
 
 @once(200)
 async def restart_mission(request: web.Request) -> web.Response:
     """POST …/restart: a terminal status -> PLANNING; what is not COMPLETED is set back."""
-    mission_id, _ = await mission_of(request)
-    return raw((await execute(request, mission_id, Restart(by=principal(request).actor), _moved)).answer)
+    mission_id, found = await mission_of(request)
+    return await _move(request, mission_id, found, Restart(by=principal(request).actor), _moved)
 
 
 @once(200)
 async def resume_mission(request: web.Request) -> web.Response:
     """POST …/resume: FAILED -> IN_PROGRESS, engaged; what failed, and what waits for it, is set back."""
-    mission_id, _ = await mission_of(request)
-    return raw((await execute(request, mission_id, Resume(by=principal(request).actor), _resumed)).answer)
+    mission_id, found = await mission_of(request)
+    return await _move(request, mission_id, found, Resume(by=principal(request).actor), _resumed)
 
 
 @once(201)
@@ -47,7 +52,16 @@ async def clone_mission(request: web.Request) -> web.Response:
     who = principal(request)
     source = await core(request).crew_missions.state(who.workspace_id, mission_id, NotFound(NO_MISSION))
     wish = clone(source, new_id(), new_id, title=_title(await raw_body(request)), by=who.actor)
-    return raw((await execute(request, wish.id, wish, _moved)).answer, status=201)
+    outcome = await execute(request, wish.id, wish, _moved, statements=leads(who.workspace_id, wish))
+    return raw(outcome.answer, status=201)
+
+
+async def _move(
+    request: web.Request, mission_id: UUID, found: Found, wish: Command, answer: Callable[[Mission], Any]
+) -> web.Response:
+    """The command, while the mission's crew is there: nobody else would work on it."""
+    is_there = crews.present(principal(request).workspace_id, found.crew_id)
+    return raw((await execute(request, mission_id, wish, answer, statements=(is_there,))).answer)
 
 
 def _moved(state: Mission) -> Any:

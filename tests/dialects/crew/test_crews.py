@@ -13,6 +13,7 @@ from server.dialects.crew.ids import read, spell
 from storage import agents, crews
 from tests.conftest import Serving
 from tests.dialects.crew.people import AGENTS, CREWS, Person, Team, a_slug
+from tests.dialects.crew.world import a_crew
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -257,3 +258,28 @@ async def test_a_crew_is_deleted_with_the_agents_that_come_while_it_goes(shared:
     assert crew_id is not None
     assert await agents.of_crew(shared.core.database, boss.workspace_id, crew_id) == []
     assert await crews.counted(shared.core.database, boss.workspace_id) == len(await boss.get(CREWS + "?limit=500"))
+
+
+async def test_nothing_begins_in_a_crew_that_was_deleted(shared: Serving, boss: Person) -> None:
+    crew = await a_crew(shared, boss)
+    begun = await crew.mission("IN_PROGRESS")
+    await crew.task(begun, "FAILED")
+    missions = {
+        "PLANNING": await crew.mission(),
+        "CANCELLED": await crew.mission("CANCELLED"),
+        "FAILED": await crew.moved(begun, "FAILED"),
+    }
+    checkpoint = await boss.post(f"/api/v1/missions/{begun['id']}/checkpoints", {})
+    assert (await boss.ask("DELETE", f"{CREWS}/{crew.id}")).status == 204
+    before = {status: await crew.get(mission) for status, mission in missions.items()}
+    for status, verb in (("PLANNING", "start"), ("FAILED", "resume"), ("FAILED", "restart"), ("CANCELLED", "restart")):
+        answer = await crew.act(missions[status], verb)
+        assert (answer.status, answer.json["error"]) == (400, "Crew not found")
+    for answer in (
+        await crew.act(begun, "clone"),
+        await boss.ask("POST", f"/api/v1/checkpoints/{checkpoint['id']}/fork", {}),
+        await boss.ask("POST", crew.missions, {"title": "new", "lead_agent_id": crew.lead}),
+    ):
+        assert (answer.status, answer.json["error"]) == (400, "lead agent not found in crew")
+    assert {status: await crew.get(mission) for status, mission in missions.items()} == before
+    assert len(await boss.get(crew.missions)) == len(missions)
