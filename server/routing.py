@@ -9,6 +9,7 @@ from aiohttp import web
 
 from server.body import identity
 from server.core import PRINCIPAL, core
+from server.operations.requests import has_begun
 from streams.errors import BadRequest, Forbidden, MissionstreamError, NotFound, TooLarge
 
 PUBLIC = "public"
@@ -99,20 +100,30 @@ def _guarded(route: Route, face: Face, guard: Guard) -> Handler:
         except MissionstreamError as error:
             if error.kind == "internal":
                 log.error("request.failed", path=request.path, error=error.message, exc_info=error)
-            return face.error(request, error)
+            return _refusal(request, face, error)
         except web.HTTPRequestEntityTooLarge:
-            return face.error(request, TooLarge("the body is larger than 2 MiB"))
+            return _refusal(request, face, TooLarge("the body is larger than 2 MiB"))
         except web.HTTPException:
             raise
         except (ConnectionResetError, ConnectionAbortedError):
             raise
         except UnicodeError as error:
-            return face.error(request, BadRequest(f"the request is not valid text: {error}"))
+            return _refusal(request, face, BadRequest(f"the request is not valid text: {error}"))
         except Exception as error:
             log.exception("request.failed", path=request.path)
             failure = MissionstreamError("Internal server error; the server's log tells more under this request's id")
             failure.__cause__ = error
-            return face.error(request, failure)
+            return _refusal(request, face, failure)
 
     guarded.__doc__ = route.handler.__doc__
     return guarded
+
+
+def _refusal(request: web.Request, face: Face, error: MissionstreamError) -> web.Response:
+    """The error's answer. One that has begun can only be cut: the client must not take its half for the whole."""
+    if not has_begun(request):
+        return face.error(request, error)
+    log.warning("answer.cut", path=request.path, error=repr(error))
+    if request.transport is not None:
+        request.transport.close()
+    raise ConnectionResetError("the answer had begun when it failed") from error

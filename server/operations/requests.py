@@ -27,6 +27,11 @@ async def note_status(request: web.Request, response: web.StreamResponse) -> Non
     request[_STATUS] = response.status
 
 
+def has_begun(request: web.Request) -> bool:
+    """Whether an answer to this request is on its way, so that no other can be given."""
+    return _STATUS in request
+
+
 def _mission(request: web.Request) -> str | None:
     return request.match_info.get("id") if "/missions/" in request.path else None
 

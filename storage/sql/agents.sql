@@ -4,8 +4,8 @@ SELECT a.id, a.workspace_id, a.crew_id, a.name, a.slug, a.description, a.role_ti
        a.cli_adapter, a.llm_provider, a.model, a.system_prompt, a.avatar_seed, a.avatar_style, a.tool_profile,
        a.timeout_seconds, a.memory_enabled, a.updated_at, a.created_at,
        c.name AS crew_name, c.slug AS crew_slug, c.color AS crew_color, c.avatar_style AS crew_avatar_style,
-       EXISTS (SELECT FROM tasks AS t WHERE t.workspace_id = a.workspace_id AND t.agent_id = a.id
-                  AND t.run_id IS NOT NULL) AS is_working
+       EXISTS (SELECT FROM tasks AS t WHERE t.workspace_id = a.workspace_id AND t.run_id IS NOT NULL
+                  AND (t.state ->> 'run_agent_id')::uuid = a.id) AS is_working
   FROM agents AS a LEFT JOIN crews AS c ON c.workspace_id = a.workspace_id AND c.id = a.crew_id
  WHERE a.workspace_id = $1 AND ($2::uuid IS NULL OR a.crew_id = $2) AND a.deleted_at IS NULL
  ORDER BY a.agent_role = 'LEAD' DESC, a.created_at, a.id LIMIT $3 OFFSET $4;
@@ -20,8 +20,8 @@ SELECT a.id, a.workspace_id, a.crew_id, a.name, a.slug, a.description, a.role_ti
        a.cli_adapter, a.llm_provider, a.model, a.system_prompt, a.avatar_seed, a.avatar_style, a.tool_profile,
        a.timeout_seconds, a.memory_enabled, a.updated_at, a.created_at,
        c.name AS crew_name, c.slug AS crew_slug, c.color AS crew_color, c.avatar_style AS crew_avatar_style,
-       EXISTS (SELECT FROM tasks AS t WHERE t.workspace_id = a.workspace_id AND t.agent_id = a.id
-                  AND t.run_id IS NOT NULL) AS is_working
+       EXISTS (SELECT FROM tasks AS t WHERE t.workspace_id = a.workspace_id AND t.run_id IS NOT NULL
+                  AND (t.state ->> 'run_agent_id')::uuid = a.id) AS is_working
   FROM agents AS a LEFT JOIN crews AS c ON c.workspace_id = a.workspace_id AND c.id = a.crew_id
  WHERE a.workspace_id = $1 AND a.id = $2 AND a.deleted_at IS NULL;
 

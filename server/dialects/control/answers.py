@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from server.dialects.control.errors import CORS
+from server.lists import reply_in_parts
 from streams.event import ascii_json
 
 
@@ -22,17 +23,7 @@ def raw(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = N
 async def reply_list(
     request: web.Request, pieces: AsyncIterator[Sequence[Any]], headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """A JSON array whose parts come one after another: sent as they come, so that memory does not grow with it."""
-    first: Sequence[Any] = await anext(pieces, [])
-    second = await anext(pieces, None)
-    if second is None:
-        return reply(first, headers=headers)
-    response = web.StreamResponse(headers={**CORS, **headers, "Content-Type": "application/json"})
-    await response.prepare(request)
-    await response.write(ascii_json(first)[:-1])
-    piece: Sequence[Any] | None = second
-    while piece is not None:
-        await response.write(b"," + ascii_json(piece)[1:-1])
-        piece = await anext(pieces, None)
-    await response.write(b"]")
-    return response
+    """A JSON array whose parts come one after another."""
+    return await reply_in_parts(
+        request, pieces, lambda first: reply(first, headers=headers), headers={**CORS, **headers}
+    )

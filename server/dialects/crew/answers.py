@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from server.lists import reply_in_parts
 from streams.event import ascii_json
 
 
@@ -21,19 +22,8 @@ def raw(body: bytes | str, *, status: int = 200, headers: Mapping[str, str] | No
 
 
 async def reply_list(request: web.Request, pieces: AsyncIterator[Sequence[Any]]) -> web.StreamResponse:
-    """A JSON array whose parts come one after another: sent as they come, so that memory does not grow with it."""
-    first: Sequence[Any] = await anext(pieces, [])
-    piece = await anext(pieces, None)
-    if piece is None:
-        return reply(first)
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    await response.write(ascii_json(first)[:-1])
-    while piece is not None:
-        await response.write(b"," + ascii_json(piece)[1:-1])
-        piece = await anext(pieces, None)
-    await response.write(b"]\n")
-    return response
+    """A JSON array whose parts come one after another."""
+    return await reply_in_parts(request, pieces, reply, headers={}, end=b"]\n")
 
 
 def no_content() -> web.Response:

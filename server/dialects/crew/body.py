@@ -12,6 +12,9 @@ from streams.event import clean_value
 T = TypeVar("T")
 MOST_BYTES = 1 << 20
 INVALID = "Invalid JSON body"
+TOO_LARGE = "it is larger than 1 MiB"
+_REFUSED = web.RequestKey("refused", str)
+"""Why the request's body could not be had."""
 
 
 async def read(request: web.Request, shape: type[T], *, is_optional: bool = False, invalid: str = INVALID) -> T:
@@ -21,9 +24,7 @@ async def read(request: web.Request, shape: type[T], *, is_optional: bool = Fals
     anything else: no JSON, more than 1 MiB, another shape.
     """
     try:
-        sent = await raw(request)
-    except web.HTTPRequestEntityTooLarge:
-        raise _bad(invalid, "it is larger than 1 MiB") from None
+        sent = await received(request)
     except BadRequest as error:
         raise _bad(invalid, error.message) from None
     if is_optional and not sent.strip():
@@ -31,10 +32,25 @@ async def read(request: web.Request, shape: type[T], *, is_optional: bool = Fals
     return decoded(sent, shape, invalid=invalid)
 
 
+async def received(request: web.Request) -> bytes:
+    """The body as it came; BadRequest, with the reason, for one that is too large, too slow or garbled.
+
+    It may be asked for again, with the same outcome.
+    """
+    if _REFUSED not in request:
+        try:
+            return await raw(request)
+        except web.HTTPRequestEntityTooLarge:
+            request[_REFUSED] = TOO_LARGE
+        except BadRequest as error:
+            request[_REFUSED] = error.message
+    raise BadRequest(request[_REFUSED])
+
+
 def decoded(sent: bytes, shape: type[T], *, invalid: str = INVALID) -> T:
     """A body's bytes as `shape`; as `read` says."""
     if len(sent) > MOST_BYTES:
-        raise _bad(invalid, "it is larger than 1 MiB")
+        raise _bad(invalid, TOO_LARGE)
     try:
         value = clean_value(parse(sent))
         if value is None:

@@ -8,10 +8,10 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 from aiohttp import web
 
-from server.body import raw as raw_body
 from server.core import core, principal
 from server.dialects.crew import ids
 from server.dialects.crew.answers import raw
+from server.dialects.crew.body import received
 from server.dialects.crew.guard import NO_MISSION
 from server.keys import key_of
 from server.missions.crew import KIND
@@ -19,7 +19,7 @@ from server.routing import Handler
 from storage import answers
 from storage.crewmissions import Found
 from storage.rules import Command, Key, Outcome, Statement
-from streams.errors import NotFound
+from streams.errors import BadRequest, NotFound
 from streams.event import Draft
 
 KEY = web.RequestKey("key", Key)
@@ -36,8 +36,7 @@ def once(status: int) -> Callable[[Handler], Handler]:
         @functools.wraps(handler)
         async def handled(request: web.Request) -> web.StreamResponse:
             if "Idempotency-Key" in request.headers:
-                sent = await raw_body(request)
-                key = key_of(request, f"crew.{request.rel_url.raw_path}", {"body": sent.strip()})
+                key = key_of(request, f"crew.{request.rel_url.raw_path}", {"body": await _meant(request)})
                 assert key is not None
                 first = await answers.first(core(request).database, principal(request).workspace_id, key)
                 if first is not None:
@@ -48,6 +47,17 @@ def once(status: int) -> Callable[[Handler], Handler]:
         return handled
 
     return wrap
+
+
+async def _meant(request: web.Request) -> bytes | None:
+    """What a key stands for beside its path: the body, or None for one that cannot be had, which says nothing.
+
+    Whether that is an error is the handler's to say: a start does not read its body, with a key or without.
+    """
+    try:
+        return (await received(request)).strip()
+    except BadRequest:
+        return None
 
 
 async def mission_of(request: web.Request, missing: str = NO_MISSION) -> tuple[UUID, Found]:

@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from server.body import raw as raw_body
 from server.core import core, principal
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import raw
+from server.dialects.crew.body import received
 from server.dialects.crew.executing import execute, mission_of, new_id, once
 from server.dialects.crew.guard import NO_MISSION
 from server.dialects.crew.missions import leads
@@ -20,7 +20,7 @@ from server.missions.crew.copies import clone
 from storage import crews
 from storage.crewmissions import Found
 from storage.rules import Command
-from streams.errors import NotFound
+from streams.errors import BadRequest, NotFound
 from streams.event import clean_text
 
 
@@ -51,7 +51,7 @@ async def clone_mission(request: web.Request) -> web.Response:
     mission_id, _ = await mission_of(request)
     who = principal(request)
     source = await core(request).crew_missions.state(who.workspace_id, mission_id, NotFound(NO_MISSION))
-    wish = clone(source, new_id(), new_id, title=_title(await raw_body(request)), by=who.actor)
+    wish = clone(source, new_id(), new_id, title=await _title(request), by=who.actor)
     outcome = await execute(request, wish.id, wish, _moved, statements=leads(who.workspace_id, wish))
     return raw(outcome.answer, status=201)
 
@@ -76,9 +76,9 @@ class _Titled(msgspec.Struct):
     title: str = ""
 
 
-def _title(sent: bytes) -> str | None:
-    """The title in a body; a body that is no such object counts as none."""
+async def _title(request: web.Request) -> str | None:
+    """The title in the body; a body that is no such object counts as none."""
     try:
-        return clean_text(msgspec.json.decode(sent, type=_Titled).title) or None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return clean_text(msgspec.json.decode(await received(request), type=_Titled).title) or None
+    except (BadRequest, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None

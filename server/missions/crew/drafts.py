@@ -134,7 +134,7 @@ def run_ended(
 def displaced(task: Task, *, by: str | None) -> Draft:
     """The end of a task's run because somebody else decided on the task; what the run says later is ignored."""
     assert task.run_id is not None
-    return run_ended(task.run_id, "task", task.agent_id, "cancelled", task_id=task.id, by=by)
+    return run_ended(task.run_id, "task", task.run_agent_id, "cancelled", task_id=task.id, by=by)
 
 
 def lead_displaced(state: Mission, *, by: str | None = None) -> list[Draft]:

@@ -180,6 +180,9 @@ def _reviewed(state: Mission, event: Event) -> dict[str, Any]:
 
 
 def _replaced(task: Task, changed: Mapping[str, Any], at: datetime) -> Task:
+    if "run_id" in changed:
+        whose = None if changed["run_id"] is None else changed.get("agent_id", task.agent_id)
+        changed = {**changed, "run_agent_id": whose}
     return msgspec.structs.replace(task, updated_at=at, **changed)
 
 

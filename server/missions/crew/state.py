@@ -126,6 +126,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error_message: str | None = None
     run_id: UUID | None = None
     """The run that works on it now; None for a person's work."""
+    run_agent_id: UUID | None = None
+    """Whose run that is. The task may be given to another agent meanwhile: `agent_id` is who has it next."""
     assignment_id: UUID | None = None
     """The run that works or last worked on it."""
     token_count: int | None = None

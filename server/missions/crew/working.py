@@ -47,7 +47,7 @@ def _end_of(task: Task, command: EndTask | Requeue) -> Draft:
     return run_ended(
         command.run_id,
         "task",
-        task.agent_id,
+        task.run_agent_id,
         command.reason,
         task_id=task.id,
         use=command.use,
@@ -144,7 +144,7 @@ def _end_lost(state: Mission, command: EndRun) -> Decision:
     if run is None and task is None:
         return Decision()
     purpose: Purpose = run.purpose if run else "task"
-    agent_id = run.agent_id if run else task.agent_id if task else None
+    agent_id = run.agent_id if run else task.run_agent_id if task else None
     task_id = None if task is None else task.id
     drafts = [_last_words(command, task_id)] if command.text else []
     drafts.append(run_ended(command.run_id, purpose, agent_id, command.reason, task_id=task_id, use=command.use))
@@ -171,7 +171,7 @@ def _fail(state: Mission, command: FailTask) -> Decision:
     moved = task_moved(task, "FAILED", "dispatch", fields={"run_id": None, "error_message": error}, why=error)
     if task.run_id is None:
         return Decision((moved,))
-    return Decision((run_ended(task.run_id, "task", task.agent_id, "failed", task_id=task.id), moved))
+    return Decision((run_ended(task.run_id, "task", task.run_agent_id, "failed", task_id=task.id), moved))
 
 
 def _announce(state: Mission, command: AnnounceWaiting) -> Decision:

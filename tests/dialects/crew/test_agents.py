@@ -11,6 +11,7 @@ from server.dialects.crew.ids import read, spell
 from storage import agents
 from tests.conftest import Serving
 from tests.dialects.crew.people import AGENTS, CREWS, Person, Team, a_slug
+from tests.dialects.crew.world import Crew, uuid
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -205,3 +206,21 @@ async def test_a_repeated_key_gets_the_first_agent_even_after_its_crew_is_gone(b
     await boss.ask("DELETE", f"{CREWS}/{crew['id']}")
     assert await boss.post(AGENTS, body, Idempotency_Key="agent") == first
     assert (await boss.ask("POST", AGENTS, {**body, "name": "Other"}, Idempotency_Key="agent")).status == 422
+
+
+async def test_a_run_goes_on_being_its_agents_when_the_task_is_given_to_another(crew: Crew) -> None:
+    async def statuses() -> dict[str, str]:
+        return {row["id"]: row["status"] for row in await crew.boss.get(f"{AGENTS}?crew_id={crew.id}")}
+
+    mission = await crew.started()
+    task = await crew.task(mission, assigned_agent_id=crew.worker)
+    run = await crew.worked(mission, task)
+    await crew.patch(mission, task, assigned_agent_id=crew.lead)
+    assert await statuses() == {crew.lead: "IDLE", crew.worker: "RUNNING"}
+    assert (await crew.boss.get(f"{AGENTS}/{crew.worker}"))["status"] == "RUNNING"
+    await crew.patch(mission, task, status="COMPLETED")
+    assert set((await statuses()).values()) == {"IDLE"}
+    events = await crew.boss.get(f"/api/control/missions/{uuid(mission)}/events?types=run_ended")
+    assert [(row["metadata"]["run_id"], row["metadata"]["agent_id"]) for row in events] == [
+        (str(run), str(read(crew.worker)))
+    ]

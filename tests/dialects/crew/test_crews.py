@@ -262,8 +262,13 @@ async def test_a_crew_is_deleted_with_the_agents_that_come_while_it_goes(shared:
 
 async def test_nothing_begins_in_a_crew_that_was_deleted(shared: Serving, boss: Person) -> None:
     crew = await a_crew(shared, boss)
-    missions = {status: await crew.mission(status) for status in ("PLANNING", "FAILED", "CANCELLED")}
-    begun = missions["FAILED"]
+    begun = await crew.mission("IN_PROGRESS")
+    await crew.task(begun, "FAILED")
+    missions = {
+        "PLANNING": await crew.mission(),
+        "CANCELLED": await crew.mission("CANCELLED"),
+        "FAILED": await crew.moved(begun, "FAILED"),
+    }
     checkpoint = await boss.post(f"/api/v1/missions/{begun['id']}/checkpoints", {})
     assert (await boss.ask("DELETE", f"{CREWS}/{crew.id}")).status == 204
     before = {status: await crew.get(mission) for status, mission in missions.items()}

@@ -1,15 +1,19 @@
 """Idempotency-Key on every POST of missions: a repeat gets the first answer, whatever has happened since."""
 
 import asyncio
+import io
+import json
 import re
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from server.dialects.crew.body import INVALID, TOO_LARGE
+from server.dialects.crew.ids import spell
 from server.dialects.crew.routes import MISSIONS
 from server.routing import Route
-from tests.dialects.control.driving import Answer
+from tests.dialects.control.driving import Answer, ask
 from tests.dialects.crew.people import Team, a_slug
 from tests.dialects.crew.world import WAYS, Crew, refusal
 
@@ -97,6 +101,36 @@ async def test_who_may_not_act_gets_no_first_answer(crew: Crew, team: Team) -> N
     assert (await crew.act(mission, "start", Idempotency_Key=key)).status == 200
     answer = await team["VIEWER"].ask("POST", crew.path(mission) + "/start", Idempotency_Key=key)
     assert refusal(answer) == (403, "Forbidden")
+
+
+@pytest.mark.parametrize("megabytes", [1.5, 3])
+@pytest.mark.parametrize("key", [None, "key"])
+async def test_a_large_body_is_as_wrong_with_a_key_as_without(crew: Crew, megabytes: float, key: str | None) -> None:
+    """Where a body is read it is refused with 400; moves take no notice of it."""
+    body = json.dumps({"title": "x" * int(megabytes * (1 << 20)), "lead_agent_id": crew.lead}).encode()
+    mission = await crew.mission()
+    here = {"X-Workspace-ID": spell(crew.boss.workspace_id)}
+    for path, expected in (
+        (crew.missions, 400),
+        (crew.path(mission) + "/tasks", 400),
+        (crew.path(mission) + "/start", 200),
+    ):
+        headers = here if key is None else {**here, "Idempotency-Key": a_slug(key)}
+        for _ in range(1 if key is None else 2):
+            answer = await ask(crew.boss.http, "POST", path, data=io.BytesIO(body), headers=headers)
+            assert answer.status == expected, answer
+            if expected == 400:
+                assert (answer.json["error"], answer.json["data"]) == (INVALID, {"reason": TOO_LARGE})
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_a_clone_takes_no_title_from_a_body_that_cannot_be_had(crew: Crew, keyed: bool) -> None:
+    mission = await crew.mission(title="boat")
+    headers = {"X-Workspace-ID": spell(crew.boss.workspace_id)} | ({"Idempotency-Key": a_slug("k")} if keyed else {})
+    body = io.BytesIO(b'{"title":"' + b"x" * (3 << 20) + b'"}')
+    answer = await ask(crew.boss.http, "POST", crew.path(mission) + "/clone", data=body, headers=headers)
+    assert answer.status == 201
+    assert (await crew.get(answer.json))["title"] == "boat (copy)"
 
 
 @pytest.mark.parametrize("route", POSTS, ids=verb)

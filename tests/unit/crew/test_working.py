@@ -5,8 +5,8 @@ import pytest
 
 from server.agents.budgets import Use
 from server.missions.crew import gate, limits
-from server.missions.crew.commands import Decide, Edit
-from server.missions.crew.steps import AnnounceWaiting, Claim, EndTask, FailTask, Gate, Handoff, Requeue
+from server.missions.crew.commands import Decide, Edit, UpdateTask
+from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, Gate, Handoff, Requeue
 from streams.errors import BadRequest, Conflict, NotFound
 from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, folded, said, stored_and_read
 
@@ -40,6 +40,25 @@ class TestAClaim:
         assert (task.agent_id, task.run_id, task.assignment_id) == (WORKER, a_run(1), a_run(1))
         assert (task.started_at, task.waiting) == (moved.at, None)
         assert stream.state.run is None  # that is the LEAD's
+
+    @pytest.mark.parametrize("end", ["end", "requeue", "patch", "lost", "dispatch"])
+    def test_keeps_its_agent_when_the_task_is_given_to_another(self, end: str) -> None:
+        stream = worked((), max_iterations=3)
+        run_id = stream.claim(1)
+        stream.patch(1, agent_id=LEAD)
+        task = stream.task(1)
+        assert (task.agent_id, task.run_agent_id) == (LEAD, WORKER)
+        ways = {
+            "end": EndTask(task_id=a_task(1), run_id=run_id, outcome="failed", reason="failed"),
+            "requeue": Requeue(task_id=a_task(1), run_id=run_id, reason="restarted"),
+            "patch": UpdateTask(id=a_task(1), status="COMPLETED"),
+            "lost": EndRun(run_id=run_id, reason="crashed", text="", summary="restarted"),
+            "dispatch": FailTask(task_id=a_task(1), run_id=run_id, error="no"),
+        }
+        [ended] = [event for event in stream.execute(ways[end]) if event.type == "run_ended"]
+        assert ended.data()["agent_id"] == str(WORKER)
+        task = stream.task(1)
+        assert (task.agent_id, task.run_id, task.run_agent_id) == (LEAD, None, None)
 
     def test_is_given_once(self) -> None:
         stream = worked(())
