@@ -1,6 +1,6 @@
 """The agents of crews, and how they are kept: reading them, and the statements that change them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -79,13 +79,6 @@ async def one(database: Database, workspace_id: UUID, agent_id: UUID) -> AgentRo
     if row is None:
         raise NotFound(NO_SUCH_AGENT)
     return AgentRow(**row)
-
-
-async def names(database: Database, workspace_id: UUID, agent_ids: Iterable[UUID]) -> Mapping[UUID, AgentName]:
-    """What agents are called, deleted ones too; unknown and foreign ids are left out."""
-    async with database.reading() as connection:
-        rows = await connection.fetch(queries.agents.names, workspace_id, list(agent_ids))
-    return {row["id"]: AgentName(row["name"], row["slug"]) for row in rows}
 
 
 async def of_crew(database: Database, workspace_id: UUID, crew_id: UUID) -> Sequence[UUID]:

@@ -68,7 +68,14 @@ class Members:
         self._authenticator.forget(who.workspace_id)
 
     async def remove(self, who: Principal, user_id: UUID) -> None:
-        """Send a member away; one may always go oneself. Forbidden, NotFound, Conflict."""
+        """Send a member away; one may always go oneself, with any role. Forbidden, NotFound, Conflict.
+
+        A token with scopes needs workspace:admin among them, even to go.
+        """
+        if user_id != who.user_id:
+            who.require("workspace:admin")
+        elif "workspace:admin" not in roles.permissions(OWNER, who.scopes):
+            raise Forbidden(permission="workspace:admin")
         only = None if user_id == who.user_id else roles.grantable(who.role)
         await identity.remove_member(self._database, who.workspace_id, user_id, only=only)
         self._authenticator.forget(who.workspace_id)

@@ -61,6 +61,18 @@ async def test_the_row_and_its_event_are_there_together(bench: Bench) -> None:
     assert await bench.names() == ["one", "two"]
 
 
+async def test_an_answer_that_is_no_json_changes_nothing_and_fails_its_caller_alone(bench: Bench) -> None:
+    results = await asyncio.gather(
+        bench.change(bench.space("one")),
+        bench.change(bench.space("two"), said="x_never", answer=object()),
+        bench.change(bench.space("three")),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, Exception) for result in results] == [False, True, False]
+    assert await bench.names() == ["one", "three"]
+    assert [(event.type, event.position) for event in bench.published] == [("x_space", 1), ("x_space", 2)]
+
+
 async def test_a_broken_constraint_changes_nothing_and_is_told_to_its_caller_alone(bench: Bench) -> None:
     await bench.change(bench.space("one"))
     results = await asyncio.gather(

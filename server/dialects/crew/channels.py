@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from uuid import UUID
 
+import msgspec
+
 from server.auth.principal import Principal
 from server.core import Core
 from server.dialects.crew import ids
-from server.dialects.crew.frames import Faces, SpelledTimeline
+from server.dialects.crew.frames import CrewFrames, Faces, SpelledTimeline
 from server.socket import Resolver
 from server.timeline import timeline_channel
 from storage import places
 from streams.channels import Channel, ChannelKind
 from streams.errors import NotFound
-from streams.feed import Face
+from streams.feed import Encoding, Face
+
+NO_MISSION = UUID(int=0)
 
 
 def _id(text: str) -> UUID:
@@ -46,7 +50,7 @@ def _of(noun: places.Noun, prefix: str, kind: ChannelKind | None) -> Resolver:
         workspace_id = await places.workspace_of(services.database, who.user_id, noun, identity)
         (await services.authenticator.in_workspace(who, workspace_id)).require("stream:view")
         if kind is None:
-            return _silent(workspace_id)
+            return _silent(workspace_id, f"{prefix}:{text}")
         return Channel(workspace_id, kind, identity), faces.as_in(_is_spelled(text))
 
     return resolve
@@ -55,23 +59,29 @@ def _of(noun: places.Noun, prefix: str, kind: ChannelKind | None) -> Resolver:
 async def _user(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
     if _id(text) != who.user_id:
         raise NotFound
-    return _silent(who.workspace_id)
+    return _silent(who.workspace_id, f"user:{text}")
 
 
-async def _anybody(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
-    return _silent(who.workspace_id)
+async def _providers(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
+    return _silent(who.workspace_id, f"providers:{text}")
 
 
 async def _nobody(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
     raise NotFound
 
 
-_SILENT = Faces.of("").plain
+class _Silent(msgspec.Struct, frozen=True):
+    """The face of a channel that only its pings go by; equal names share a feed."""
+
+    name: str
+
+    def __call__(self, channel: Channel, epoch: str) -> Encoding:
+        return CrewFrames(self.name, "")
 
 
-def _silent(workspace_id: UUID) -> tuple[Channel, Face]:
-    """A channel that may be had, and on which nothing is ever said."""
-    return Channel(workspace_id, "workspace", workspace_id), _SILENT
+def _silent(workspace_id: UUID, name: str) -> tuple[Channel, Face]:
+    """A channel that may be had, and on which nothing is ever said: that of a mission which is none."""
+    return Channel(workspace_id, "mission", NO_MISSION), _Silent(name)
 
 
 async def _timeline(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
@@ -91,7 +101,7 @@ CHANNELS: Mapping[str, Resolver] = {
     "mission": _of("mission", "mission", "mission"),
     "session": _of("mission", "session", "mission"),
     "user": _user,
-    "providers": _anybody,
+    "providers": _providers,
     "page": _nobody,
     "timeline": _timeline,
 }

@@ -20,7 +20,7 @@ from server.missions.crew.copies import fork, unfinished
 from storage import checkpoints
 from storage.checkpoints import Checkpoint
 from storage.rules import Outcome, Statement
-from streams.errors import Conflict, MissionstreamError, NotFound
+from streams.errors import BadRequest, Conflict, MissionstreamError, NotFound
 from streams.event import Draft
 
 NO_MISSION = "mission not found"
@@ -28,6 +28,7 @@ NO_CHECKPOINT = "checkpoint not found"
 NO_ENTRIES = "mission has no journal entries to anchor a checkpoint"
 INVALID = "invalid JSON body"
 DEFAULT, MOST = 50, 200
+MOST_LABEL_CHARACTERS = 1_000
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
@@ -45,8 +46,7 @@ async def list_checkpoints(request: web.Request) -> web.Response:
 async def create_checkpoint(request: web.Request) -> web.Response:
     """POST /api/v1/missions/{missionId}/checkpoints: a bookmark at the mission's newest journal entry."""
     mission_id, found = await mission_of(request, NO_MISSION)
-    body = await read(request, wire.Label, is_optional=True, invalid=INVALID)
-    made = await _captured(request, mission_id, body.label)
+    made = await _captured(request, mission_id, await _label(request))
     outcome = await _changed(
         request,
         made.mission_id,
@@ -81,10 +81,10 @@ async def restore_checkpoint(request: web.Request) -> web.Response:
 async def fork_checkpoint(request: web.Request) -> web.Response:
     """POST …/fork: a new mission with the tasks as they are now, and a checkpoint of it; together or not at all."""
     source, _ = await _found(request)
-    body, who = await read(request, wire.Label, is_optional=True, invalid=INVALID), principal(request)
+    label, who = await _label(request), principal(request)
     state = await core(request).crew_missions.state(who.workspace_id, source.mission_id, NotFound(NO_CHECKPOINT))
     wish = fork(state, new_id(), new_id, by=who.actor)
-    made = _forked(source, wish, body.label, by=ids.spell(who.user_id))
+    made = _forked(source, wish, label, by=ids.spell(who.user_id))
     draft = _fork_draft(request, made, source)
     statements = (*leads(who.workspace_id, wish), checkpoints.created(made, NotFound(NO_CHECKPOINT)))
 
@@ -115,6 +115,13 @@ async def _found(request: web.Request) -> tuple[Checkpoint, UUID]:
     if found is None or found.crew_id is None:
         raise NotFound(NO_CHECKPOINT)
     return found, found.crew_id
+
+
+async def _label(request: web.Request) -> str | None:
+    label = (await read(request, wire.Label, is_optional=True, invalid=INVALID)).label
+    if label is not None and len(label) > MOST_LABEL_CHARACTERS:
+        raise BadRequest(f"label has {len(label)} characters, at most {MOST_LABEL_CHARACTERS} are kept")
+    return label
 
 
 async def _captured(request: web.Request, mission_id: UUID, label: str | None) -> Checkpoint:

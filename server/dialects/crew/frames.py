@@ -272,7 +272,7 @@ class Faces(NamedTuple):
 
     @classmethod
     def of(cls, prefix: str) -> "Faces":
-        """The encodings of a prefix; of one that carries nothing, they are silent."""
+        """The encodings of a prefix."""
         return cls(
             lambda channel, epoch: CrewFrames(f"{prefix}:{ids.spell(channel.id)}", prefix),
             lambda channel, epoch: CrewFrames(f"{prefix}:{channel.id}", prefix),

@@ -64,7 +64,7 @@ async def change_member(request: web.Request) -> web.Response:
 
 
 async def remove_member(request: web.Request) -> web.Response:
-    """DELETE …/members/{memberId}"""
+    """DELETE …/members/{memberId}: oneself, or anybody whose role is below one's own."""
     await core(request).members.remove(principal(request), known(request.match_info["memberId"]))
     return reply({"success": True})
 

@@ -40,7 +40,7 @@ WORKSPACE = (
     Route("GET", MEMBERS, members.list_members, "workspace:admin"),
     Route("POST", MEMBERS, members.add_member, "workspace:admin"),
     Route("PATCH", MEMBERS + "/{memberId}", members.change_member, "workspace:admin"),
-    Route("DELETE", MEMBERS + "/{memberId}", members.remove_member, "workspace:admin"),
+    Route("DELETE", MEMBERS + "/{memberId}", members.remove_member, "missions:view"),
     Route("GET", "/api/v1/crews", crews.list_crews, "missions:view"),
     Route("POST", "/api/v1/crews", crews.create_crew, "crews:write"),
     Route("GET", "/api/v1/crews/{crewId}", crews.get_crew, "missions:view"),

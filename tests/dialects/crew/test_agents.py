@@ -8,7 +8,6 @@ import pytest
 from server.agents.backends import PROFILES
 from server.crews import forms
 from server.dialects.crew.ids import read, spell
-from storage import agents
 from tests.conftest import Serving
 from tests.dialects.crew.people import AGENTS, CREWS, Person, Team, a_slug
 from tests.dialects.crew.world import Crew, uuid
@@ -194,9 +193,9 @@ async def test_names_are_known_after_the_agent_is_deleted(shared: Serving, team:
     agent_id = read(agent["id"])
     assert agent_id is not None
     await boss.ask("DELETE", f"{AGENTS}/{agent['id']}")
-    names = await agents.names(shared.core.database, team.workspace_id, [agent_id])
-    assert names == {agent_id: ("Gone", agent["slug"])}
-    assert await agents.names(shared.core.database, team.elsewhere, [agent_id]) == {}
+    called = shared.core.crew_missions.called
+    assert await called(team.workspace_id, agent_id) == ("Gone", agent["slug"])
+    assert await called(team.elsewhere, agent_id) is None
 
 
 async def test_a_repeated_key_gets_the_first_agent_even_after_its_crew_is_gone(boss: Person) -> None:

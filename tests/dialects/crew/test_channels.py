@@ -126,6 +126,22 @@ async def test_every_role_may_have_every_channel_in_both_spellings(
                 assert await subscribed(ws, f"{prefix}:{plain}") is None, prefix
 
 
+async def test_silent_channels_ping_by_their_own_names(shared: Serving, team: Team, boss: Person) -> None:
+    person, world = team["VIEWER"], await a_world(shared, boss)
+    me, agent = await _me(shared, person), read(world.agent)
+    silent = [f"agent:{world.agent}", f"agent:{agent}", f"files:{world.crew}", f"user:{spell(me)}", "providers:global"]
+    async with connected(person) as ws, asyncio.timeout(20):
+        for channel in silent:
+            await ws.send_json({"type": "subscribe", "channel": channel})
+        for status in ("IN_PROGRESS", "CANCELLED"):  # told in the workspace, and on none of these
+            pings: set[str] = set()
+            while pings != set(silent):
+                frame = await ws.receive_json()
+                assert (frame["type"], frame["channel"] in silent) == ("ping", True), frame
+                pings.add(frame["channel"])
+            await world.do(commands.Edit(status=status))
+
+
 async def test_a_stranger_may_have_none_of_them_and_is_told_as_of_what_is_not_there(
     shared: Serving, team: Team, world: World
 ) -> None:

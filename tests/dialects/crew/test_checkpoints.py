@@ -320,3 +320,15 @@ async def test_a_large_mission_is_copied_whole(crew: Crew) -> None:
         assert [task["title"] for task in got["tasks"]] == [str(number) for number in range(1_000)]
         assert [task["depends_on"] for task in got["tasks"][1:]] == [f'["{task["id"]}"]' for task in got["tasks"][:-1]]
     assert (await crew.boss.ask("POST", f"{crew.missions}/{clone}/start")).status == 200
+
+
+async def test_a_label_has_a_thousand_characters_at_most(crew: Crew) -> None:
+    mission = await crew.mission("IN_PROGRESS")
+    path = f"/api/v1/missions/{mission['id']}/checkpoints"
+    made = await crew.boss.post(path, {"label": "ж" * 1_000})
+    assert made["label"] == "ж" * 1_000
+    for there in (path, f"/api/v1/checkpoints/{made['id']}/fork"):
+        for count in (1_001, 100_000):
+            answer = await crew.boss.ask("POST", there, {"label": "ж" * count})
+            assert refusal(answer) == (400, f"label has {count} characters, at most 1000 are kept")
+    assert (await crew.boss.get(path))["count"] == 1

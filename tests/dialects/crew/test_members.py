@@ -256,6 +256,19 @@ async def test_of_two_owners_that_leave_at_once_one_stays(shared: Serving, team:
         assert [row.role for row in rows] == ["OWNER"]
 
 
-async def test_an_admin_may_go_by_themself(fresh: Team) -> None:
-    me = (await ids(fresh))["admin"]
-    assert (await fresh["ADMIN"].ask("DELETE", f"{members_of(fresh)}/{me}")).status == 200
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "OWNER"])
+async def test_everybody_may_go_by_themself_and_sends_nobody_else_away(fresh: Team, role: str) -> None:
+    members = await ids(fresh)
+    if role != "ADMIN":
+        for other in members.values():
+            if other != members[role.lower()]:
+                assert (await fresh[role].ask("DELETE", f"{members_of(fresh)}/{other}")).status == 403
+    assert (await fresh[role].ask("DELETE", f"{members_of(fresh)}/{members[role.lower()]}")).status == 200
+    assert (await fresh[role].ask("GET", "/api/v1/crews")).status in (401, 403)
+    assert (await ids(fresh)).keys() == members.keys() - {role.lower()}
+
+
+async def test_a_narrow_token_does_not_take_its_user_away(shared: Serving, fresh: Team) -> None:
+    for caller, status in (("reader", 403), ("admin", 200)):
+        me = (await fresh[caller].get("/api/v1/auth/cli-token/validate"))["user_id"]
+        assert (await fresh[caller].ask("DELETE", f"{members_of(fresh)}/{me}")).status == status
