@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from storage.batch import Batch
+from storage.batch import MAX_BATCH_EVENTS, Batch
 from storage.commit import Committer
 from storage.parts import Change, Execute, Part, Record, Refused, Result
 from storage.pool import FAILURES, Database, is_lost
@@ -19,7 +19,6 @@ from storage.states import StateCache
 from streams.errors import MissionstreamError, NotFound, OutcomeUnknown, Unavailable, Unprocessable
 from streams.event import MAX_CONTENT_BYTES, MAX_METADATA_BYTES, Draft, Event, ascii_json, cleaned
 
-MAX_BATCH_EVENTS = 1_000
 MAX_BATCH_BYTES = 4 << 20
 MAX_QUEUE_BYTES = 16 << 20
 PATIENCE_SECONDS = 5.0
@@ -149,8 +148,14 @@ class Writer:
         batch.committed(self._committer.heads)
         if batch.events:
             self._tell(batch.events, asyncio.get_running_loop().time() - started)
-        for waiter, result in zip(waiting, batch.results, strict=True):
+        taken = len(batch.parts)
+        for waiter, result in zip(waiting[:taken], batch.results, strict=True):
             _settle(waiter, result)
+        self._put_back(waiting[taken:])
+
+    def _put_back(self, waiting: Sequence[_Waiting]) -> None:
+        self._queue.extendleft(reversed(waiting))
+        self._queued_bytes += sum(waiter.bytes for waiter in waiting)
 
     def _tell(self, events: Sequence[Event], seconds: float) -> None:
         try:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
+from server.missions import crew
 from server.missions.control import KIND, Create, Delete, EndRun, Mission, Rename, Send
 from server.missions.known import kinds
 from storage import statements, workspaces
@@ -316,6 +317,34 @@ async def test_a_full_queue_refuses_and_keeps_what_it_took(bench: Bench) -> None
     assert all(isinstance(error, Unavailable) and error.retry_after >= 1 for error in refused)
     taken = [result[0].sequence for result in results if isinstance(result, list)]
     assert taken == list(range(2, len(taken) + 2))
+
+
+async def test_commands_of_many_events_are_stored_by_batches_of_a_thousand_and_one_more_command(
+    database: Database, bench: Bench
+) -> None:
+    """How many events a command leads to is known only when it is decided."""
+    batches: list[int] = []
+    writers = Writers(database, kinds(), bench._publish, on_batch=lambda events, seconds: batches.append(events))
+    commands = [
+        crew.commands.Create(
+            id=uuids.uuid7(),
+            crew_id=uuids.uuid7(),
+            lead_agent_id=uuids.uuid7(),
+            title=f"mission {number}",
+            tasks=tuple(crew.commands.NewTask(id=uuids.uuid7(), title="t") for _ in range(399)),
+        )
+        for number in range(8)
+    ]
+    made = (writers.execute(bench.workspace_id, command.id, crew.KIND, command) for command in commands)
+    outcomes = await asyncio.gather(*made)
+    assert [outcome.events[0].content for outcome in outcomes] == [f"mission {number}" for number in range(8)]
+    assert [outcome.events[0].position for outcome in outcomes] == [1 + 400 * number for number in range(8)]
+    edits = (
+        writers.execute(bench.workspace_id, command.id, crew.KIND, crew.commands.Edit(plan="p")) for command in commands
+    )
+    await asyncio.gather(*edits)
+    await writers.close()
+    assert batches == [1_200, 1_200, 800, 8]
 
 
 async def test_a_cancelled_caller_s_event_is_published_all_the_same(bench: Bench) -> None:
