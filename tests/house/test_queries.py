@@ -194,6 +194,10 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("missions.level", "missions", (WORKSPACE, [MISSION], 200)),
     ("missions.with_relatives", "missions", (WORKSPACE, [MISSION], 5)),
     ("runs.going_on", "missions", (WORKSPACE, MISSION, MISSION)),
+    ("runs.going_on", "tasks", (WORKSPACE, CREW_MISSION, MISSION)),
+    ("crews.idle", "missions", (WORKSPACE, CREW)),
+    ("agents.listed", "tasks", (WORKSPACE, None, 100, 0)),
+    ("agents.one", "tasks", (WORKSPACE, MISSION)),
     ("crewmissions.found", "missions", (WORKSPACE, CREW_MISSION, CREW)),
     ("crewmissions.one", "missions", (WORKSPACE, CREW_MISSION, CREW)),
     ("crewmissions.listed", "missions", (WORKSPACE, None, 100, 0)),
@@ -258,6 +262,25 @@ async def test_a_page_of_crew_missions_reads_no_more_than_the_page_and_no_task(f
     assert await _rows_read(filled, "tasks", query, WORKSPACE, None, 100, 0) == 0
 
 
+async def test_removing_a_crew_looks_at_its_own_missions_only(filled: asyncpg.Connection) -> None:
+    assert await _rows_read(filled, "missions", queries.crews.idle, WORKSPACE, UUID(int=99)) == 0
+    assert await _rows_read(filled, "missions", queries.crews.idle, WORKSPACE, CREW) <= CREW_MISSIONS / 100
+
+
+async def test_agents_are_listed_by_looking_at_their_own_running_tasks_only(filled: asyncpg.Connection) -> None:
+    agent = UUID(int=1)
+    await filled.execute(
+        """UPDATE tasks SET run_id = gen_random_uuid() WHERE workspace_id = $1 AND number % 500 < 50""", WORKSPACE
+    )
+    try:
+        await filled.execute("ANALYZE tasks")
+        assert await _rows_read(filled, "tasks", queries.agents.one, WORKSPACE, agent) <= 1
+        assert await _rows_read(filled, "tasks", queries.agents.listed, WORKSPACE, None, 10, 0) <= 50
+    finally:
+        await filled.execute("UPDATE tasks SET run_id = NULL WHERE run_id IS NOT NULL")
+        await filled.execute("VACUUM ANALYZE tasks")
+
+
 async def test_metrics_read_the_tasks_of_the_window_only(filled: asyncpg.Connection) -> None:
     query = queries.crewmissions.metrics
     recently = datetime.now(UTC) - timedelta(minutes=10)
@@ -281,7 +304,8 @@ async def test_metrics_are_right_at_a_hundred_thousand_tasks(filled: asyncpg.Con
     assert found["total_tokens_24h"] == plain["tokens"] > 0
     assert found["total_cost_24h"] == float(plain["tokens"]) / 100
     assert found["avg_completion_time_ms"] == 30 * 60_000
-    assert 500 < found["completed_24h"] < 600
+    minutes = (datetime.now(UTC) - DAY_AGO).total_seconds() / 60  # a mission ended in each, two of five COMPLETED
+    assert abs(found["completed_24h"] - minutes * 2 / 5) < 10
 
 
 async def test_a_missions_journal_is_read_without_the_other_events(filled: asyncpg.Connection) -> None:

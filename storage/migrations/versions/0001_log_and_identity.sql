@@ -84,6 +84,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_completed ON tasks (workspace_id, completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX tasks_failed ON tasks (workspace_id, updated_at) WHERE status = 'FAILED';
 CREATE INDEX tasks_running ON tasks (workspace_id, run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX tasks_worked ON tasks (workspace_id, agent_id) WHERE run_id IS NOT NULL;
 COMMENT ON TABLE tasks IS 'The parts of states that grow with the work: saved by row, each when it changes.';
 
 CREATE TABLE checkpoints (
