@@ -162,6 +162,10 @@ RETURN (e.crew_id IS NOT NULL OR e.stream_id = e.workspace_id)
          OR CASE WHEN e.actor IS NULL THEN journal_facet(e.type, e.metadata) LIKE ANY(unsigned)
                  ELSE CASE WHEN e.actor LIKE 'agent:%' THEN 'agent' ELSE 'user' END = ANY(authors) END);
 
+-- The first moment that is after another one by the clock of entries, which has milliseconds.
+CREATE FUNCTION after_moment(moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN date_trunc('milliseconds', moment) + interval '1 millisecond';
+
 CREATE INDEX events_journal ON events (workspace_id, position) WHERE is_journal_event(type);
 CREATE INDEX events_journal_of_stream ON events (workspace_id, stream_id, position) WHERE is_journal_event(type);
 
