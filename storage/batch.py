@@ -147,7 +147,8 @@ class Batch:
         if not self._is_foreseen:
             heads.put(self._heads)
         for stream_id, state in self._states.items():
-            self._cache.put(self.workspace_id, stream_id, state)
+            weight = self._kinds[state.kind].weight(state.state)
+            self._cache.put(self.workspace_id, stream_id, state, weight)
 
     # reading
 

@@ -83,6 +83,9 @@ class Rules(Protocol):
     def split(self, state: Any) -> tuple[Any, Mapping[UUID, Any]]: ...
     def join(self, document: Any, parts: Mapping[UUID, Any]) -> Any: ...
     def part_row(self, part: Any) -> PartRow: ...
+    def weight(self, state: Any) -> int:
+        """About how many bytes of memory a state takes."""
+        ...
 
 
 class Undivided:
@@ -104,6 +107,9 @@ class Undivided:
 
     def part_row(self, part: Any) -> PartRow:
         raise NotImplementedError("this kind has no parts")
+
+    def weight(self, state: Any) -> int:
+        return 4_096
 
 
 Kinds = Mapping[str, Rules]

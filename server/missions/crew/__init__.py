@@ -31,6 +31,8 @@ __all__ = [
     "steps",
 ]
 
+TASK_BYTES = 1_000
+"""Of memory that a task takes beside its texts."""
 _SHOWN_STATUS = {
     "pending": "pending",
     "active": "running",
@@ -105,6 +107,10 @@ class CrewRules:
             updated_at=task.updated_at,
             completed_at=task.completed_at,
         )
+
+    def weight(self, state: Mission) -> int:
+        """About how many bytes of memory a state takes: its texts, its tasks, and their places in dicts and graph."""
+        return 4_096 + state.size + TASK_BYTES * state.total
 
     def facts(self, state: Mission) -> Facts:
         """What any dialect may show of a state; of a list's, which has no tasks, how many are done."""
