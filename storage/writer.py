@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import structlog
 
 from storage.batch import MAX_BATCH_EVENTS, Batch
@@ -61,9 +62,10 @@ class Writer:
     ) -> "asyncio.Future[Result]":
         """Queue a part. Its future ends with the outcome, or with OutcomeUnknown when that takes too long.
 
-        Who awaits it may be cancelled: that cancels the waiting, never the append. Raises Unavailable when the queue holds more than MAX_QUEUE_BYTES.
+        Who awaits it may be cancelled: that cancels the waiting, never the append. Raises Unavailable when the queue would hold
+        more than MAX_QUEUE_BYTES; an empty queue takes whatever comes.
         """
-        if self._queued_bytes + size > MAX_QUEUE_BYTES:
+        if self._queue and self._queued_bytes + size > MAX_QUEUE_BYTES:
             raise Unavailable("too much is waiting to be written to this workspace; repeat in a second")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
@@ -287,8 +289,9 @@ class Writers:
 
 
 def _size(command: Command) -> int:
+    """Its bytes as JSON in UTF-8, about what it takes in memory and in the database."""
     try:
-        return len(ascii_json(command))
+        return len(msgspec.json.encode(command))
     except UnicodeEncodeError:  # lone surrogates, which its drafts will not have any more
         return len(repr(command))
 

@@ -319,6 +319,34 @@ async def test_a_full_queue_refuses_and_keeps_what_it_took(bench: Bench) -> None
     assert taken == list(range(2, len(taken) + 2))
 
 
+async def test_what_the_writers_remember_is_weighed_by_its_kind(bench: Bench) -> None:
+    rules, ids = kinds(), [uuids.uuid7() for _ in range(4)]
+    tasks = tuple(crew.commands.NewTask(id=uuids.uuid7(), title="t", description="d" * 1_000) for _ in range(100))
+    made = crew.commands.Create(id=ids[0], crew_id=ids[1], lead_agent_id=ids[2], title="a mission", tasks=tasks)
+    outcome = await bench.writers.execute(bench.workspace_id, ids[0], crew.KIND, made)
+    weight = rules[crew.KIND].weight(outcome.state)
+    assert weight > 200_000
+    await bench.create()
+    assert bench.writers._cache.bytes == weight + rules[KIND].weight(None)
+
+
+async def test_what_is_larger_than_the_queue_is_taken_when_nothing_waits(bench: Bench) -> None:
+    """Whoever is told to repeat it in a second must not be told so for ever."""
+    mission_id = await bench.create()
+    rows = await bench.tick(mission_id, *[Draft(type="x_a", content="x" * 1_000_000)] * 18)
+    assert MAX_QUEUE_BYTES < 18_000_000
+    assert [row.sequence for row in rows] == list(range(2, 20))
+
+
+async def test_a_command_weighs_what_its_text_takes_in_utf_8(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes a sign; escaped they are six, and two such commands would be more than the queue takes."""
+    monkeypatch.setattr("storage.writer.MAX_QUEUE_BYTES", 100_000)
+    missions = [await bench.create() for _ in range(4)]
+    title = "е" * 10_000
+    asked = (bench.writers.execute(bench.workspace_id, one, KIND, Rename(title=title)) for one in missions)
+    assert [outcome.events[0].content for outcome in await asyncio.gather(*asked)] == [title] * 4
+
+
 async def test_commands_of_many_events_are_stored_by_batches_of_a_thousand_and_one_more_command(
     database: Database, bench: Bench
 ) -> None:
