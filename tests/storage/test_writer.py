@@ -14,12 +14,13 @@ from server.missions import crew
 from server.missions.control import KIND, Create, Delete, EndRun, Mission, Rename, Send
 from server.missions.known import kinds
 from storage import statements, workspaces
+from storage.groupcommit import MAX_QUEUE_BYTES, Writer
 from storage.log import Log, Slice
 from storage.missions import Missions
 from storage.pool import Database
 from storage.rules import Key
 from storage.verify import Finding, verify
-from storage.writer import MAX_QUEUE_BYTES, Writer, Writers
+from storage.writer import Writers
 from streams.channels import Channel
 from streams.errors import Conflict, KeyReused, NotFound, Unavailable, Unprocessable
 from streams.event import Draft, Event
@@ -340,7 +341,7 @@ async def test_what_is_larger_than_the_queue_is_taken_when_nothing_waits(bench: 
 
 async def test_a_command_weighs_what_its_text_takes_in_utf_8(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two bytes a sign; escaped they are six, and two such commands would be more than the queue takes."""
-    monkeypatch.setattr("storage.writer.MAX_QUEUE_BYTES", 100_000)
+    monkeypatch.setattr("storage.groupcommit.MAX_QUEUE_BYTES", 100_000)
     missions = [await bench.create() for _ in range(4)]
     title = "е" * 10_000
     asked = (bench.writers.execute(bench.workspace_id, one, KIND, Rename(title=title)) for one in missions)
