@@ -16,6 +16,8 @@ from storage.states import Head, HeadCache, StateCache, Versioned
 from streams.errors import Conflict, KeyReused, NotFound
 from streams.event import Draft, Event, ascii_json, cleaned
 
+MAX_BATCH_EVENTS = 1_000
+
 _Known = Event | int
 """An event of the log, or the place in this batch of one that is being appended."""
 
@@ -36,7 +38,7 @@ class _Decided(NamedTuple):
 class Batch:
     """The work of one transaction of one workspace. Not reused.
 
-    `results` holds, for each part, its result or the exception that only its caller gets. After `save`, `events`
+    `results` holds, for each of the `parts` that it took, its result or the exception that only its caller gets. After `save`, `events`
     are numbered; they are facts only once the caller has seen COMMIT succeed.
 
     Either `foresee`, `decide`, and `save` as a transaction of its own; or `apply` within a transaction. A dedupe key
@@ -97,12 +99,19 @@ class Batch:
         return True
 
     def decide(self) -> None:
-        """Find out what every part leads to, in memory."""
-        for part in self.parts:
+        """Find out what the parts lead to, in memory.
+
+        Once that is MAX_BATCH_EVENTS, the parts that follow are none of this batch's any more: what a command leads to
+        is known only now.
+        """
+        for taken, part in enumerate(self.parts, 1):
             try:
                 self._unnumbered.append(_DECIDE[type(part)](self, part))
             except Exception as error:  # one caller's fault is that caller's alone
                 self._unnumbered.append(error)
+            if len(self.events) >= MAX_BATCH_EVENTS:
+                self.parts = self.parts[:taken]
+                return
 
     @property
     def is_doubtful(self) -> bool:
@@ -138,7 +147,8 @@ class Batch:
         if not self._is_foreseen:
             heads.put(self._heads)
         for stream_id, state in self._states.items():
-            self._cache.put(self.workspace_id, stream_id, state)
+            weight = self._kinds[state.kind].weight(state.state)
+            self._cache.put(self.workspace_id, stream_id, state, weight)
 
     # reading
 
@@ -278,6 +288,7 @@ class Batch:
         self, part: Execute, rules: Rules, state: Any, head: Head, decision: Decision
     ) -> tuple[Any, list[Event]]:
         events: list[Event] = []
+        folded: list[Event] = []
         added = {part.stream_id: 0, self.workspace_id: 0}
         for draft in map(cleaned, decision.drafts):
             stream_id = self.workspace_id if draft.to_workspace else part.stream_id
@@ -286,8 +297,8 @@ class Batch:
             event = self._event(stream_id, at, draft, at.head + added[stream_id])
             events.append(event)
             if draft.type in rules.state_events and not draft.to_workspace:
-                state = rules.evolve(state, event)
-        return state, events
+                folded.append(event)
+        return rules.evolve_all(state, folded), events
 
     def _event(self, stream_id: UUID, head: Head, draft: Draft, sequence: int) -> Event:
         return Event(

@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from storage.log import event
 from storage.pool import Database
 from storage.queries import queries
+from streams.cursor import MAX_POSITION
 from streams.event import Event
+
+MOST_LOOKED_AT = 20_000
+"""Entries that one page looks at, whether they are wanted or not."""
+MOST_COUNTED = 50_000
+"""Entries that are looked at to be counted."""
+PAGE_BYTES = 1 << 20
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,24 +48,51 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return common if self.mission is None else (*common, self.mission)
 
 
+class Page(NamedTuple):
+    """Entries, newest first, and the position below which the next page begins; None when there is no more.
+
+    A page may be short, or empty, and yet not the last: so many entries were looked at, or so many bytes were found.
+    """
+
+    events: Sequence[Event]
+    below: int | None
+
+
+class Count(NamedTuple):
+    """How many entries there are; only of the newest MOST_COUNTED, unless `is_whole`."""
+
+    total: int
+    is_whole: bool
+
+
 class Journal:
     """The log of a workspace as a journal."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, *, most_looked_at: int = MOST_LOOKED_AT, most_counted: int = MOST_COUNTED
+    ) -> None:
         self._database = database
+        self._most_looked_at = most_looked_at
+        self._most_counted = most_counted
 
-    async def page(self, workspace_id: UUID, wanted: Wanted, *, before: int, limit: int) -> Sequence[Event]:
-        """The newest entries below a position, newest first."""
+    async def page(self, workspace_id: UUID, wanted: Wanted, *, before: int, limit: int) -> Page:
+        """The newest entries below a position."""
+        query = queries.journal.page if wanted.mission is None else queries.journal.page_of_mission
+        bounds = (before, limit + 1, self._most_looked_at, PAGE_BYTES)
         async with self._database.reading() as connection:
-            query = queries.journal.page if wanted.mission is None else queries.journal.page_of_mission
-            rows = await connection.fetch(query, workspace_id, before, limit, *wanted.arguments())
-        return [event(row) for row in rows]
+            rows = await connection.fetch(query, workspace_id, *bounds, *wanted.arguments())
+            events = [event(row) for row in rows[:limit]]
+            if events and rows[0]["found"] > len(events):
+                return Page(events, events[-1].position)
+            return Page(events, await _reach(connection, workspace_id, wanted, before, self._most_looked_at))
 
-    async def counted(self, workspace_id: UUID, wanted: Wanted) -> int:
+    async def counted(self, workspace_id: UUID, wanted: Wanted) -> Count:
         """How many entries there are."""
+        query = queries.journal.counted if wanted.mission is None else queries.journal.counted_of_mission
         async with self._database.reading() as connection:
-            query = queries.journal.counted if wanted.mission is None else queries.journal.counted_of_mission
-            return int(await connection.fetchval(query, workspace_id, *wanted.arguments()))
+            total = await connection.fetchval(query, workspace_id, self._most_counted, *wanted.arguments())
+            more = await _reach(connection, workspace_id, wanted, MAX_POSITION, self._most_counted + 1)
+        return Count(total, is_whole=more is None)
 
     async def one(self, workspace_id: UUID, position: int) -> Event | None:
         """The event at a position, an entry or not; None when there is none, or it was removed."""
@@ -73,3 +109,15 @@ class Journal:
             # the floor is asked last: it rises before anything is removed
             floor: int = await connection.fetchval(queries.events.floor, workspace_id)
         return None if position <= floor else [row["position"] for row in rows]
+
+
+async def _reach(
+    connection: asyncpg.Connection, workspace_id: UUID, wanted: Wanted, before: int, entries: int
+) -> int | None:
+    """The position of the last of so many entries, wanted or not; None when there are fewer."""
+    query = queries.journal.reach if wanted.mission is None else queries.journal.reach_of_mission
+    of_mission = () if wanted.mission is None else (wanted.mission,)
+    position: int | None = await connection.fetchval(
+        query, workspace_id, before, entries, wanted.since, wanted.until, *of_mission
+    )
+    return position

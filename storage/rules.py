@@ -1,7 +1,8 @@
 """What the writer must know of a mission kind: the pure pair decide and evolve, and the row that a state projects to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple, Protocol
 from uuid import UUID
 
@@ -72,18 +73,31 @@ class Rules(Protocol):
     def state_events(self) -> frozenset[str]: ...
     def decide(self, state: Any, command: Any) -> Decision: ...
     def evolve(self, state: Any, event: Event) -> Any: ...
+    def evolve_all(self, state: Any, events: Sequence[Event]) -> Any:
+        """What `evolve` leads to when it is given each of these events in turn."""
+        ...
+
     def row(self, state: Any) -> Row: ...
     @property
     def part_type(self) -> type[Any] | None: ...
     def split(self, state: Any) -> tuple[Any, Mapping[UUID, Any]]: ...
     def join(self, document: Any, parts: Mapping[UUID, Any]) -> Any: ...
     def part_row(self, part: Any) -> PartRow: ...
+    def weight(self, state: Any) -> int:
+        """About how many bytes of memory a state takes."""
+        ...
 
 
 class Undivided:
     """A kind whose whole state is one document."""
 
     part_type: type[Any] | None = None
+
+    def evolve(self, state: Any, event: Event) -> Any:
+        raise NotImplementedError("every kind has its own")
+
+    def evolve_all(self, state: Any, events: Sequence[Event]) -> Any:
+        return reduce(self.evolve, events, state)
 
     def split(self, state: Any) -> tuple[Any, Mapping[UUID, Any]]:
         return state, {}
@@ -93,6 +107,9 @@ class Undivided:
 
     def part_row(self, part: Any) -> PartRow:
         raise NotImplementedError("this kind has no parts")
+
+    def weight(self, state: Any) -> int:
+        return 4_096
 
 
 Kinds = Mapping[str, Rules]

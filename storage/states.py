@@ -17,25 +17,33 @@ class Versioned(NamedTuple):
 
 
 class StateCache:
-    """The recently used states, so that a command's cost does not grow with its mission. GETs never read it."""
+    """The recently used states, so that a command's cost does not grow with its mission. GETs never read it.
 
-    def __init__(self, size: int = 2_000) -> None:
+    There are at most `size` of them, and of `max_bytes` by what their kinds estimate; one stays, however large.
+    """
+
+    def __init__(self, size: int = 2_000, max_bytes: int = 64 << 20) -> None:
         self._size = size
-        self._states: OrderedDict[tuple[UUID, UUID], Versioned] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._states: OrderedDict[tuple[UUID, UUID], tuple[Versioned, int]] = OrderedDict()
+        self.bytes = 0
 
     def get(self, workspace_id: UUID, mission_id: UUID, version: int) -> Versioned | None:
         """The state at exactly this version, or None."""
-        known = self._states.get((workspace_id, mission_id))
+        known, _ = self._states.get((workspace_id, mission_id), (None, 0))
         if known is None or known.version != version:
             return None
         self._states.move_to_end((workspace_id, mission_id))
         return known
 
-    def put(self, workspace_id: UUID, mission_id: UUID, state: Versioned) -> None:
-        self._states[workspace_id, mission_id] = state
-        self._states.move_to_end((workspace_id, mission_id))
-        if len(self._states) > self._size:
-            self._states.popitem(last=False)
+    def put(self, workspace_id: UUID, mission_id: UUID, state: Versioned, weight: int) -> None:
+        """Remember a state of about `weight` bytes, and forget those that were used longest ago."""
+        _, before = self._states.pop((workspace_id, mission_id), (None, 0))
+        self._states[workspace_id, mission_id] = state, weight
+        self.bytes += weight - before
+        while len(self._states) > self._size or (self.bytes > self._max_bytes and len(self._states) > 1):
+            _, (_, forgotten) = self._states.popitem(last=False)
+            self.bytes -= forgotten
 
 
 class Head(msgspec.Struct):

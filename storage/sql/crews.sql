@@ -45,7 +45,8 @@ SELECT id FROM crews WHERE workspace_id = $1 AND id = $2 AND deleted_at IS NULL;
 -- name: idle
 -- Gives a row unless a mission of a crew ($2 of workspace $1) is active.
 SELECT 1 WHERE NOT EXISTS (
-    SELECT FROM missions WHERE workspace_id = $1 AND crew_id = $2 AND phase = 'active' AND deleted_at IS NULL);
+    SELECT FROM missions
+     WHERE workspace_id = $1 AND crew_id = $2 AND kind = 'crew' AND phase = 'active' AND deleted_at IS NULL);
 
 -- name: remove
 -- Hides a crew ($2 of workspace $1) at a time ($3); gives nothing while it has agents.

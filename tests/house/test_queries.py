@@ -195,6 +195,10 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("missions.level", "missions", (WORKSPACE, [MISSION], 200)),
     ("missions.with_relatives", "missions", (WORKSPACE, [MISSION], 5)),
     ("runs.going_on", "missions", (WORKSPACE, MISSION, MISSION)),
+    ("runs.going_on", "tasks", (WORKSPACE, CREW_MISSION, MISSION)),
+    ("crews.idle", "missions", (WORKSPACE, CREW)),
+    ("agents.listed", "tasks", (WORKSPACE, None, 100, 0)),
+    ("agents.one", "tasks", (WORKSPACE, MISSION)),
     ("crewmissions.found", "missions", (WORKSPACE, CREW_MISSION, CREW)),
     ("crewmissions.one", "missions", (WORKSPACE, CREW_MISSION, CREW)),
     ("crewmissions.listed", "missions", (WORKSPACE, None, 100, 0)),
@@ -204,11 +208,13 @@ HOT: list[tuple[str, str, tuple[Any, ...]]] = [
     ("crewmissions.agent_of_task", "tasks", (WORKSPACE, CREW_MISSION, CREW_MISSION)),
     ("crewmissions.metrics", "tasks", (WORKSPACE, DAY_AGO)),
     ("checkpoints.capture", "tasks", (WORKSPACE, CREW_MISSION)),
-    ("journal.page", "events", (WORKSPACE, 2**62, 100, None, *ANY_ENTRY)),
-    ("journal.page", "events", (WORKSPACE, 2**62, 100, DAY_AGO, *ANY_ENTRY)),
-    ("journal.page_of_mission", "events", (WORKSPACE, 2**62, 100, None, *ANY_ENTRY, CREW_MISSION)),
-    ("journal.counted", "events", (WORKSPACE, None, *ANY_ENTRY)),
-    ("journal.counted_of_mission", "events", (WORKSPACE, None, *ANY_ENTRY, CREW_MISSION)),
+    ("journal.page", "events", (WORKSPACE, 2**62, 100, 20_000, 1 << 20, None, *ANY_ENTRY)),
+    ("journal.page", "events", (WORKSPACE, 2**62, 100, 20_000, 1 << 20, DAY_AGO, *ANY_ENTRY)),
+    ("journal.page_of_mission", "events", (WORKSPACE, 2**62, 100, 20_000, 1 << 20, None, *ANY_ENTRY, CREW_MISSION)),
+    ("journal.reach", "events", (WORKSPACE, 2**62, 20_000, None, None)),
+    ("journal.reach_of_mission", "events", (WORKSPACE, 2**62, 20_000, None, DAY_AGO, CREW_MISSION)),
+    ("journal.counted", "events", (WORKSPACE, 50_000, None, *ANY_ENTRY)),
+    ("journal.counted_of_mission", "events", (WORKSPACE, 50_000, None, *ANY_ENTRY, CREW_MISSION)),
     ("journal.one", "events", (WORKSPACE, 1_000_004)),
     ("journal.newest_of_mission", "events", (WORKSPACE, CREW_MISSION, ["%"])),
     ("journal.since", "events", (WORKSPACE, CREW_MISSION, ["%"], 1_010_000)),
@@ -259,6 +265,25 @@ async def test_a_page_of_crew_missions_reads_no_more_than_the_page_and_no_task(f
     assert await _rows_read(filled, "tasks", query, WORKSPACE, None, 100, 0) == 0
 
 
+async def test_removing_a_crew_looks_at_its_own_missions_only(filled: asyncpg.Connection) -> None:
+    assert await _rows_read(filled, "missions", queries.crews.idle, WORKSPACE, UUID(int=99)) == 0
+    assert await _rows_read(filled, "missions", queries.crews.idle, WORKSPACE, CREW) <= CREW_MISSIONS / 100
+
+
+async def test_agents_are_listed_by_looking_at_their_own_running_tasks_only(filled: asyncpg.Connection) -> None:
+    agent = UUID(int=1)
+    await filled.execute(
+        """UPDATE tasks SET run_id = gen_random_uuid() WHERE workspace_id = $1 AND number % 500 < 50""", WORKSPACE
+    )
+    try:
+        await filled.execute("ANALYZE tasks")
+        assert await _rows_read(filled, "tasks", queries.agents.one, WORKSPACE, agent) <= 1
+        assert await _rows_read(filled, "tasks", queries.agents.listed, WORKSPACE, None, 10, 0) <= 50
+    finally:
+        await filled.execute("UPDATE tasks SET run_id = NULL WHERE run_id IS NOT NULL")
+        await filled.execute("VACUUM ANALYZE tasks")
+
+
 async def test_metrics_read_the_tasks_of_the_window_only(filled: asyncpg.Connection) -> None:
     query = queries.crewmissions.metrics
     recently = datetime.now(UTC) - timedelta(minutes=10)
@@ -282,14 +307,35 @@ async def test_metrics_are_right_at_a_hundred_thousand_tasks(filled: asyncpg.Con
     assert found["total_tokens_24h"] == plain["tokens"] > 0
     assert found["total_cost_24h"] == float(plain["tokens"]) / 100
     assert found["avg_completion_time_ms"] == 30 * 60_000
-    assert 500 < found["completed_24h"] < 600
+    minutes = (datetime.now(UTC) - DAY_AGO).total_seconds() / 60  # a mission ended in each, two of five COMPLETED
+    assert abs(found["completed_24h"] - minutes * 2 / 5) < 10
 
 
 async def test_a_missions_journal_is_read_without_the_other_events(filled: asyncpg.Connection) -> None:
-    arguments = (WORKSPACE, 2**62, 100, None, *ANY_ENTRY, UUID("00000000-0000-0000-0001-000000000004"))
+    bounds = (20_000, 1 << 20)
+    arguments = (WORKSPACE, 2**62, 100, *bounds, None, *ANY_ENTRY, UUID("00000000-0000-0000-0001-000000000004"))
     assert await _rows_read(filled, "events", queries.journal.page_of_mission, *arguments) <= 20
-    whole = (WORKSPACE, 2**62, 10, None, *ANY_ENTRY)
+    whole = (WORKSPACE, 2**62, 10, *bounds, None, *ANY_ENTRY)
     assert await _rows_read(filled, "events", queries.journal.page, *whole) <= 10
+
+
+async def test_a_search_of_the_journal_looks_at_so_many_entries_and_no_more(filled: asyncpg.Connection) -> None:
+    """5,000 entries are there, none of which has the word."""
+    nowhere = (*ANY_ENTRY[:6], "%nowhere%", *ANY_ENTRY[7:])
+    page = (WORKSPACE, 2**62, 10, 300, 1 << 20, None, *nowhere)
+    assert await _rows_read(filled, "events", queries.journal.page, *page) == 300
+    assert await _rows_read(filled, "events", queries.journal.counted, WORKSPACE, 300, None, *nowhere) == 300
+    before = (*ANY_ENTRY[:5], DAY_AGO, *ANY_ENTRY[6:])
+    page = (WORKSPACE, 2**62, 10, 20_000, 1 << 20, None, *before)
+    assert await _rows_read(filled, "events", queries.journal.page, *page) <= 1, "all of them are newer"
+
+
+async def test_a_page_of_the_journal_ends_at_so_many_bytes(filled: asyncpg.Connection) -> None:
+    rows = await filled.fetch(queries.journal.page, WORKSPACE, 2**62, 10, 300, 500, None, *ANY_ENTRY)
+    assert 2 <= len(rows) <= 4
+    assert {row["found"] for row in rows} == {10}
+    rows = await filled.fetch(queries.journal.page, WORKSPACE, 2**62, 10, 300, 1, None, *ANY_ENTRY)
+    assert len(rows) == 1, "one at least, however large"
 
 
 async def test_the_log_and_the_table_know_the_same_types_of_journal_events(connection: asyncpg.Connection) -> None:

@@ -10,15 +10,17 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
+from server.missions import crew
 from server.missions.control import KIND, Create, Delete, EndRun, Mission, Rename, Send
 from server.missions.known import kinds
 from storage import statements, workspaces
+from storage.groupcommit import MAX_QUEUE_BYTES, Writer
 from storage.log import Log, Slice
 from storage.missions import Missions
 from storage.pool import Database
 from storage.rules import Key
 from storage.verify import Finding, verify
-from storage.writer import MAX_QUEUE_BYTES, Writer, Writers
+from storage.writer import Writers
 from streams.channels import Channel
 from streams.errors import Conflict, KeyReused, NotFound, Unavailable, Unprocessable
 from streams.event import Draft, Event
@@ -316,6 +318,62 @@ async def test_a_full_queue_refuses_and_keeps_what_it_took(bench: Bench) -> None
     assert all(isinstance(error, Unavailable) and error.retry_after >= 1 for error in refused)
     taken = [result[0].sequence for result in results if isinstance(result, list)]
     assert taken == list(range(2, len(taken) + 2))
+
+
+async def test_what_the_writers_remember_is_weighed_by_its_kind(bench: Bench) -> None:
+    rules, ids = kinds(), [uuids.uuid7() for _ in range(4)]
+    tasks = tuple(crew.commands.NewTask(id=uuids.uuid7(), title="t", description="d" * 1_000) for _ in range(100))
+    made = crew.commands.Create(id=ids[0], crew_id=ids[1], lead_agent_id=ids[2], title="a mission", tasks=tasks)
+    outcome = await bench.writers.execute(bench.workspace_id, ids[0], crew.KIND, made)
+    weight = rules[crew.KIND].weight(outcome.state)
+    assert weight > 200_000
+    await bench.create()
+    assert bench.writers._cache.bytes == weight + rules[KIND].weight(None)
+
+
+async def test_what_is_larger_than_the_queue_is_taken_when_nothing_waits(bench: Bench) -> None:
+    """Whoever is told to repeat it in a second must not be told so for ever."""
+    mission_id = await bench.create()
+    rows = await bench.tick(mission_id, *[Draft(type="x_a", content="x" * 1_000_000)] * 18)
+    assert MAX_QUEUE_BYTES < 18_000_000
+    assert [row.sequence for row in rows] == list(range(2, 20))
+
+
+async def test_a_command_weighs_what_its_text_takes_in_utf_8(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes a sign; escaped they are six, and two such commands would be more than the queue takes."""
+    monkeypatch.setattr("storage.groupcommit.MAX_QUEUE_BYTES", 100_000)
+    missions = [await bench.create() for _ in range(4)]
+    title = "е" * 10_000
+    asked = (bench.writers.execute(bench.workspace_id, one, KIND, Rename(title=title)) for one in missions)
+    assert [outcome.events[0].content for outcome in await asyncio.gather(*asked)] == [title] * 4
+
+
+async def test_commands_of_many_events_are_stored_by_batches_of_a_thousand_and_one_more_command(
+    database: Database, bench: Bench
+) -> None:
+    """How many events a command leads to is known only when it is decided."""
+    batches: list[int] = []
+    writers = Writers(database, kinds(), bench._publish, on_batch=lambda events, seconds: batches.append(events))
+    commands = [
+        crew.commands.Create(
+            id=uuids.uuid7(),
+            crew_id=uuids.uuid7(),
+            lead_agent_id=uuids.uuid7(),
+            title=f"mission {number}",
+            tasks=tuple(crew.commands.NewTask(id=uuids.uuid7(), title="t") for _ in range(399)),
+        )
+        for number in range(8)
+    ]
+    made = (writers.execute(bench.workspace_id, command.id, crew.KIND, command) for command in commands)
+    outcomes = await asyncio.gather(*made)
+    assert [outcome.events[0].content for outcome in outcomes] == [f"mission {number}" for number in range(8)]
+    assert [outcome.events[0].position for outcome in outcomes] == [1 + 400 * number for number in range(8)]
+    edits = (
+        writers.execute(bench.workspace_id, command.id, crew.KIND, crew.commands.Edit(plan="p")) for command in commands
+    )
+    await asyncio.gather(*edits)
+    await writers.close()
+    assert batches == [1_200, 1_200, 800, 8]
 
 
 async def test_a_cancelled_caller_s_event_is_published_all_the_same(bench: Bench) -> None:

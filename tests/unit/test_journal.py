@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.dialects.crew import journal
+from server.dialects.crew import ids, journal
 from server.dialects.crew.filters import Filters
 from server.dialects.crew.journal import ACTORS, KINDS, PRIORITIES, SEVERITIES, Kind
 from server.missions.crew import LIFECYCLE, TASK_LIFECYCLE
@@ -155,6 +155,36 @@ def test_ids_are_spelled_wherever_they_stand() -> None:
         "cause": "restart",
         "tasks": [{"task_id": "c0000000000000000000000004", "status": "PENDING", "iteration": 2}],
     }
+
+
+def test_an_entry_is_short_however_much_its_event_says() -> None:
+    tasks = [{"task_id": str(UUID(int=number)), "status": "PENDING", "iteration": 2} for number in range(5_000)]
+    reset = journal.of(an_event("tasks_reset", cause="restart", tasks=tasks))
+    assert reset is not None
+    assert isinstance(reset.payload, dict)
+    assert reset.payload["tasks_total"] == 5_000
+    assert [task["task_id"] for task in reset.payload["tasks"]] == [
+        ids.spell(UUID(int=number)) for number in range(journal.MOST_ITEMS)
+    ]
+    fields = {"result_summary": "я" * 30_000, "depends_on": [str(TASK)] * 21, "output_path": "a/b"}
+    ended = journal.of(an_event("task_status_changed", cause="end", status="COMPLETED", fields=fields))
+    assert ended is not None
+    assert isinstance(ended.payload, dict)
+    shown = ended.payload["fields"]
+    assert shown["result_summary"] == "я" * 1_000 + "\n… [cut: 2000 of 60000 bytes]"
+    assert (shown["output_path"], len(shown["depends_on"]), shown["depends_on_total"]) == ("a/b", 20, 21)
+    moved = journal.of(an_event("mission_status_changed", "w" * 60_000, cause="patch", status="FAILED", phase="failed"))
+    assert moved is not None
+    assert max(len(msgspec.json.encode(one)) for one in (reset, ended, moved)) < 6_000
+
+
+def test_what_fits_is_shown_whole_and_uncounted() -> None:
+    tasks = [{"task_id": str(TASK), "status": "PENDING", "iteration": 2}] * journal.MOST_ITEMS
+    entry = journal.of(an_event("tasks_reset", cause="restart", tasks=tasks))
+    assert entry is not None
+    assert isinstance(entry.payload, dict)
+    assert len(entry.payload["tasks"]) == journal.MOST_ITEMS
+    assert "tasks_total" not in entry.payload
 
 
 def test_a_long_reason_is_cut() -> None:

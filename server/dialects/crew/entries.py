@@ -1,7 +1,6 @@
 """GET /api/v1/journal: a page of entries, one of them, how many there are."""
 
 import re
-from typing import Any
 
 from aiohttp import web
 
@@ -9,22 +8,22 @@ from server.core import core, principal
 from server.dialects.crew import ids, journal
 from server.dialects.crew.answers import reply
 from server.dialects.crew.filters import filters_of
+from server.dialects.crew.journal import Entry
 from streams.cursor import MAX_POSITION
 from streams.errors import BadRequest, NotFound
-from streams.event import Event
 
 DEFAULT, MOST = 100, 500
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 async def list_entries(request: web.Request) -> web.Response:
-    """GET /api/v1/journal: newest first; `next_cursor` is empty on the last page."""
+    """GET /api/v1/journal: newest first; `next_cursor` is empty on the last page, and on no other however short."""
     filters, limit = filters_of(request), _limit(request)
-    found = await core(request).journal.page(
-        principal(request).workspace_id, filters.wanted(), before=_before(request), limit=limit + 1
+    events, below = await core(request).journal.page(
+        principal(request).workspace_id, filters.wanted(), before=_before(request), limit=limit
     )
-    entries = [shown for event in found[:limit] if (shown := journal.of(event)) is not None]
-    cursor = _cursor(found[limit - 1]) if len(found) > limit else ""
+    entries = [shown for event in events if (shown := journal.of(event)) is not None]
+    cursor = "" if below is None else _cursor(entries, below)
     return reply({"entries": entries, "next_cursor": cursor, "count": len(entries)})
 
 
@@ -39,10 +38,10 @@ async def get_entry(request: web.Request) -> web.Response:
 
 
 async def count_entries(request: web.Request) -> web.Response:
-    """GET /api/v1/journal/count: of all pages together."""
+    """GET /api/v1/journal/count: of all pages together; `at_least` is there when older entries were not looked at."""
     filters = filters_of(request)
-    total: Any = await core(request).journal.counted(principal(request).workspace_id, filters.wanted())
-    return reply({"total": total})
+    total, is_whole = await core(request).journal.counted(principal(request).workspace_id, filters.wanted())
+    return reply({"total": total} if is_whole else {"total": total, "at_least": True})
 
 
 def _limit(request: web.Request) -> int:
@@ -65,7 +64,7 @@ def _before(request: web.Request) -> int:
     return position
 
 
-def _cursor(event: Event) -> str:
-    shown = journal.of(event)
-    assert shown is not None
-    return f"{shown.ts}|{shown.id}"
+def _cursor(entries: list[Entry], below: int) -> str:
+    """What the next page begins below: the last entry, or where the looking ended."""
+    last = ids.spell_entry(below)
+    return f"{entries[-1].ts}|{last}" if entries and entries[-1].id == last else last

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from server.dialects.crew import ids
+from server.missions.crew.limits import cut
 from server.missions.crew.state import LIFECYCLE
 from streams.event import Event, timestamp
 
@@ -15,6 +16,10 @@ SEVERITIES = ("info", "notice", "warn", "error")
 PRIORITIES = ("normal", "high", "pin", "permanent")
 ACTORS = ("agent", "user", "system", "keeper", "sidecar", "orchestrator")
 _SUMMARY_CHARACTERS = 300
+MOST_ITEMS = 20
+"""Of a list in a payload; beside it then stands `<name>_total`, how many there are."""
+MOST_TEXT_BYTES = 2_000
+"""Of a text in a payload; the whole of it is in the log."""
 
 
 class Kind(NamedTuple):
@@ -212,12 +217,12 @@ def _author(actor: str | None, kind: Kind) -> tuple[str | UnsetType, str]:
 
 
 def _payload(event: Event, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The event's metadata with ids as crew spells them; of a mission's move what changed, and why."""
+    """The event's metadata, shortened, with ids as crew spells them; of a mission's move what changed, and why."""
     if event.type == _MISSION:
         before = _before(data)
         known = {} if before is None else {"from": before}
-        return {"action": data["cause"], "details": event.content, **known, "to": data["status"]}
-    payload = {name: _spelled(name, value) for name, value in data.items() if value is not None}
+        return {"action": data["cause"], "details": cut(event.content, MOST_TEXT_BYTES), **known, "to": data["status"]}
+    payload = _shortened({name: value for name, value in data.items() if value is not None})
     if event.type == "fork_created":
         payload |= {"new_mission": ids.spell(event.stream_id)}
     return payload
@@ -231,14 +236,25 @@ def _before(data: Mapping[str, Any]) -> str | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
+def _shortened(data: Mapping[str, Any]) -> dict[str, Any]:
+    totals = {f"{name}_total": len(value) for name, value in data.items() if _is_long(value)}
+    return {name: _spelled(name, value) for name, value in data.items()} | totals
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > MOST_ITEMS
+
+
 def _spelled(name: str, value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _spelled(key, item) for key, item in value.items()}
+        return _shortened(value)
     if isinstance(value, list):
-        return [_spelled(name, item) for item in value]
-    if isinstance(value, str) and len(value) == 36 and (read := ids.read(value)) is not None:
+        return [_spelled(name, item) for item in value[:MOST_ITEMS]]
+    if not isinstance(value, str):
+        return value
+    if len(value) == 36 and (read := ids.read(value)) is not None:
         return ids.spell(read, _SPELLED.get(name, ids.ENTITY))
-    return value
+    return cut(value, MOST_TEXT_BYTES)
 
 
 def _summary(event: Event, kind: Kind, data: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ async def _begin(request: web.Request) -> tuple[Attach, bytes, dict[str, str]]:
     cursor = opening.cursor
     first = sse.heartbeat(ids.spell_entry(cursor.position), opening.head) if cursor.position else b": empty\n\n"
     if opening.outcome != "resumed":
-        newest = await services.journal.page(
+        newest, _ = await services.journal.page(
             workspace_id, face.filters.wanted(), before=cursor.position + 1, limit=SEED
         )
         frames = face(channel, cursor.epoch)

@@ -1,6 +1,6 @@
 """Crew missions, task graphs worked by a crew of agents: the rules as the writer and the dialects use them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from uuid import UUID
 
@@ -9,7 +9,7 @@ import msgspec
 from server.missions.crew import commands, steps
 from server.missions.crew.commands import Cancel
 from server.missions.crew.decide import DECIDE
-from server.missions.crew.evolve import EVOLVE, created
+from server.missions.crew.evolve import EVOLVE, created, evolved, evolved_all
 from server.missions.crew.graph import NO_GRAPH, graph_of
 from server.missions.crew.state import API, KIND, LIFECYCLE, TASK_LIFECYCLE, Mission, Review, Run, Task
 from server.missions.kinds import Facts
@@ -31,6 +31,8 @@ __all__ = [
     "steps",
 ]
 
+TASK_BYTES = 1_000
+"""Of memory that a task takes beside its texts."""
 _SHOWN_STATUS = {
     "pending": "pending",
     "active": "running",
@@ -63,9 +65,13 @@ class CrewRules:
 
     def evolve(self, state: Mission | None, event: Event) -> Mission:
         """Fold one state event."""
-        if state is None:
-            return created(event)
-        return msgspec.structs.replace(state, updated_at=event.at, **EVOLVE[event.type](state, event))
+        return created(event) if state is None else evolved(state, event)
+
+    def evolve_all(self, state: Mission | None, events: Sequence[Event]) -> Mission | None:
+        """Fold the state events of one decision; the tasks are copied once, not for every event."""
+        if state is None and events:
+            state, events = created(events[0]), events[1:]
+        return state if state is None else evolved_all(state, events)
 
     def row(self, state: Mission) -> Row:
         """The projection of a state. `run_id` is the LEAD's run; those of tasks stand in their rows."""
@@ -102,6 +108,10 @@ class CrewRules:
             updated_at=task.updated_at,
             completed_at=task.completed_at,
         )
+
+    def weight(self, state: Mission) -> int:
+        """About how many bytes of memory a state takes: its texts, its tasks, and their places in dicts and graph."""
+        return 4_096 + state.size + TASK_BYTES * state.total
 
     def facts(self, state: Mission) -> Facts:
         """What any dialect may show of a state; of a list's, which has no tasks, how many are done."""

@@ -1,6 +1,6 @@
 """The graph of a crew mission's tasks: who waits for whom, what is ready, and cycles. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -56,8 +56,7 @@ def graph_after(
     dependents = graph.dependents
     if rewired:
         dependents = dependents.copy()
-        for task_id in rewired:
-            _rewire(dependents, task_id, _needs(before.get(task_id)), after[task_id].depends_on)
+        _rewire(dependents, {task_id: (_needs(before.get(task_id)), after[task_id].depends_on) for task_id in rewired})
     steps: dict[UUID, int] = {}
     for task_id in turned:
         step = -1 if _is_done(after[task_id]) else 1
@@ -124,13 +123,19 @@ def _needs(task: "Task | None") -> tuple[UUID, ...]:
 
 
 def _rewire(
-    dependents: dict[UUID, frozenset[UUID]], task_id: UUID, before: Iterable[UUID], after: Iterable[UUID]
+    dependents: dict[UUID, frozenset[UUID]], needs: Mapping[UUID, tuple[Collection[UUID], Collection[UUID]]]
 ) -> None:
-    for needed in set(before).difference(after):
-        rest = dependents[needed] - {task_id}
+    """Put in whom these tasks need, before and after; a set of dependents is made anew once, however many join it."""
+    gone: dict[UUID, set[UUID]] = {}
+    come: dict[UUID, set[UUID]] = {}
+    for task_id, (before, after) in needs.items():
+        for needed in set(before).difference(after):
+            gone.setdefault(needed, set()).add(task_id)
+        for needed in set(after).difference(before):
+            come.setdefault(needed, set()).add(task_id)
+    for needed in gone.keys() | come.keys():
+        rest = (dependents.get(needed, frozenset()) - gone.get(needed, frozenset())) | come.get(needed, frozenset())
         if rest:
             dependents[needed] = rest
         else:
             del dependents[needed]
-    for needed in set(after).difference(before):
-        dependents[needed] = dependents.get(needed, frozenset()) | {task_id}

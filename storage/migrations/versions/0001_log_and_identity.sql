@@ -84,6 +84,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_completed ON tasks (workspace_id, completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX tasks_failed ON tasks (workspace_id, updated_at) WHERE status = 'FAILED';
 CREATE INDEX tasks_running ON tasks (workspace_id, run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX tasks_worked ON tasks (workspace_id, agent_id) WHERE run_id IS NOT NULL;
 COMMENT ON TABLE tasks IS 'The parts of states that grow with the work: saved by row, each when it changes.';
 
 CREATE TABLE checkpoints (
@@ -160,6 +161,10 @@ RETURN (e.crew_id IS NOT NULL OR e.stream_id = e.workspace_id)
     AND (authors IS NULL
          OR CASE WHEN e.actor IS NULL THEN journal_facet(e.type, e.metadata) LIKE ANY(unsigned)
                  ELSE CASE WHEN e.actor LIKE 'agent:%' THEN 'agent' ELSE 'user' END = ANY(authors) END);
+
+-- The first moment that is after another one by the clock of entries, which has milliseconds.
+CREATE FUNCTION after_moment(moment timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN date_trunc('milliseconds', moment) + interval '1 millisecond';
 
 CREATE INDEX events_journal ON events (workspace_id, position) WHERE is_journal_event(type);
 CREATE INDEX events_journal_of_stream ON events (workspace_id, stream_id, position) WHERE is_journal_event(type);

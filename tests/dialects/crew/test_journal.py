@@ -141,6 +141,63 @@ async def test_a_cursor_goes_on_where_the_page_before_ended(crew: Crew, is_whole
         assert found == whole
 
 
+async def all_pages(crew: Crew, **query: Any) -> tuple[list[dict[str, Any]], list[int]]:
+    """The entries of all pages, and how many each had."""
+    found: list[dict[str, Any]] = []
+    sizes, cursor = [], ""
+    while not sizes or cursor:
+        one = await page(crew.boss, **query, cursor=cursor)
+        found += one["entries"]
+        sizes.append(one["count"])
+        cursor = one["next_cursor"]
+    return found, sizes
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["mission", "workspace"])
+async def test_a_search_looks_at_some_entries_for_each_page_and_goes_on_from_there(
+    crew: Crew, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mission = await lived(crew)
+    query = {"severity": "notice"} | ({} if is_whole else {"mission_id": mission["id"]})
+    wanted = await entries(crew, **query, limit=500)
+    whole = await entries(crew, **query | {"severity": ""}, limit=500)
+    assert 1 < len(wanted) < len(whole) < 500
+    monkeypatch.setattr(crew.shared.core.journal, "_most_looked_at", 3)
+    found, sizes = await all_pages(crew, **query)
+    assert found == wanted
+    assert len(sizes) == len(whole) // 3 + 1, "three are looked at each time"
+    nothing, sizes = await all_pages(crew, **query, q="nowhere to be found")
+    assert (nothing, set(sizes), len(sizes)) == ([], {0}, len(whole) // 3 + 1)
+    middle = whole[len(whole) // 2]["ts"]
+    found, sizes = await all_pages(crew, **query, until=middle)
+    assert found == [entry for entry in wanted if entry["ts"] <= middle]
+    assert len(sizes) <= len(whole) // 3, "what is too new is not looked at"
+
+
+async def test_a_count_says_when_older_entries_were_not_looked_at(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    mission = await lived(crew)
+    asked = {"mission_id": mission["id"]}
+    total = (await page(crew.boss, f"{JOURNAL}/count", **asked))["total"]
+    assert total == len(await entries(crew, **asked, limit=500)) > 5
+    for most, answer in (
+        (total, {"total": total}),
+        (total - 1, {"total": total - 1, "at_least": True}),
+        (5, {"total": 5, "at_least": True}),
+    ):
+        monkeypatch.setattr(crew.shared.core.journal, "_most_counted", most)
+        assert await page(crew.boss, f"{JOURNAL}/count", **asked) == answer
+
+
+async def test_a_page_of_large_entries_is_short_and_not_the_last(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    mission = await lived(crew)
+    whole = await entries(crew, mission_id=mission["id"], limit=500)
+    monkeypatch.setattr("storage.journal.PAGE_BYTES", 400)
+    found, sizes = await all_pages(crew, mission_id=mission["id"], limit=500)
+    assert found == whole
+    assert len(sizes) > 2
+    assert max(sizes) < len(whole)
+
+
 async def test_wrong_parameters_are_refused_in_words(crew: Crew) -> None:
     for query, text in (
         ("limit=0", "limit must be 1..500"),

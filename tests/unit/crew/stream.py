@@ -46,9 +46,17 @@ class Stream:
     def execute(self, command: Command) -> list[Event]:
         """Decide and fold; the new events. What decide raises leaves everything as it was."""
         decision: Decision = RULES.decide(self.current, command)
-        return [self.append(draft) for draft in map(cleaned, decision.drafts) if not draft.to_workspace]
+        events = [self._event(draft) for draft in map(cleaned, decision.drafts) if not draft.to_workspace]
+        self.current = RULES.evolve_all(self.current, [event for event in events if event.type in RULES.state_events])
+        return events
 
     def append(self, draft: Draft) -> Event:
+        event = self._event(draft)
+        if event.type in RULES.state_events:
+            self.current = RULES.evolve(self.current, event)
+        return event
+
+    def _event(self, draft: Draft) -> Event:
         number = len(self.events) + 1
         event = Event(
             workspace_id=WORKSPACE,
@@ -62,8 +70,6 @@ class Stream:
             metadata=ascii_json(draft.metadata).decode(),
         )
         self.events.append(event)
-        if event.type in RULES.state_events:
-            self.current = RULES.evolve(self.current, event)
         return event
 
     # people

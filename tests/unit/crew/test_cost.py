@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from server.missions.crew.commands import Edit
+from server.missions.crew import evolve
+from server.missions.crew.commands import Create, Edit, NewTask
 from server.missions.crew.steps import Claim, EndTask, Settle
-from tests.unit.crew.stream import WORKER, Stream, a_run, a_task
+from tests.unit.crew.stream import CREW, ID, LEAD, WORKER, Stream, a_run, a_task, folded
 
 WIDTH = 20
 
@@ -75,3 +76,83 @@ def test_a_command_does_as_much_in_a_large_mission_as_in_a_small_one(name: str) 
     small, large = counts
     assert small > 100
     assert large <= small * 1.02, counts
+
+
+FAN = 400
+
+
+def a_fan() -> Stream:
+    """FAN tasks, made by one command; all but the first wait for the first."""
+    needs = [(), *[(a_task(0),)] * (FAN - 1)]
+    tasks = tuple(NewTask(id=a_task(number), title="t", depends_on=needed) for number, needed in enumerate(needs))
+    stream = Stream()
+    stream.execute(Create(id=ID, crew_id=CREW, lead_agent_id=LEAD, title="a fan", tasks=tasks))
+    return stream
+
+
+def items_copied(work: Callable[[], Any]) -> int:
+    """How many items of dicts and sets this copies by their `copy`."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        if event == "c_call" and argument.__name__ == "copy":
+            count += len(argument.__self__)
+
+    before = sys.getprofile()
+    sys.setprofile(trace)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def _complete_the_first(stream: Stream) -> None:
+    stream.start()
+    _work_off(stream, 0)
+    assert len(stream.state.ready) == FAN - 1
+
+
+def test_a_decision_of_many_events_copies_the_tasks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = 0
+
+    def graph_after(*arguments: Any) -> Any:
+        nonlocal graphs
+        graphs += 1
+        return real(*arguments)
+
+    real = evolve.graph_after
+    monkeypatch.setattr(evolve, "graph_after", graph_after)
+    streams: list[Stream] = []
+    assert items_copied(lambda: streams.append(a_fan())) < 30 * FAN
+    [stream] = streams
+    assert len(stream.events) == FAN + 1
+    assert graphs == 1
+    before = stream.state.tasks.copy()
+    start = len(stream.events)
+    assert items_copied(lambda: _complete_the_first(stream)) < 30 * FAN
+    assert len(stream.events) > start + FAN
+    assert graphs < 10
+    assert before != stream.state.tasks
+    assert type(stream.state.tasks) is dict
+    assert folded(stream.events) == stream.state
+
+
+def test_folding_several_events_leaves_the_state_before_as_it_was() -> None:
+    stream = a_fan()
+    stream.start()
+    before = stream.state
+    tasks, stats, graph = before.tasks.copy(), before.stats.copy(), before.graph
+    copied = (graph.dependents.copy(), graph.missing.copy(), graph.ready)
+    _work_off(stream, 0)
+    assert (before.tasks, before.stats) == (tasks, stats)
+    assert (graph.dependents, graph.missing, graph.ready) == copied
+
+
+def test_a_decision_that_changes_no_task_keeps_their_very_dict() -> None:
+    stream = a_fan()
+    tasks = stream.state.tasks
+    events = stream.execute(Edit(plan="p", status="IN_PROGRESS"))
+    assert len(events) > 1
+    assert stream.state.tasks is tasks

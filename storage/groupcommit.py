@@ -1,0 +1,202 @@
+"""The one writer of a workspace in this process: many callers' appends become one transaction after another."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from storage.batch import MAX_BATCH_EVENTS, Batch
+from storage.commit import Committer
+from storage.parts import Part, Refused, Result
+from storage.pool import FAILURES, Database, is_lost
+from storage.rules import Kinds
+from storage.states import StateCache
+from streams.errors import MissionstreamError, OutcomeUnknown, Unavailable
+from streams.event import Event
+
+MAX_BATCH_BYTES = 4 << 20
+MAX_QUEUE_BYTES = 16 << 20
+_WATCH_SECONDS = 0.1
+
+Publish = Callable[[UUID, Sequence[Event]], None]
+log = structlog.get_logger()
+
+
+class _Waiting(NamedTuple):
+    part: Part
+    events: int
+    bytes: int
+    done: "asyncio.Future[Result]"
+    patience_ends: float
+    """When its caller is told that the outcome is unknown; the loop's clock."""
+
+
+class Writer:
+    """The only code that appends to one workspace. Nothing is published, and nobody answered, before COMMIT."""
+
+    def __init__(
+        self, workspace_id: UUID, database: Database, kinds: Kinds, cache: StateCache, publish: Publish
+    ) -> None:
+        self._workspace_id = workspace_id
+        self._kinds = kinds
+        self._cache = cache
+        self._committer = Committer(workspace_id, database)
+        self._publish = publish
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self._committing: list[_Waiting] = []
+        self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.TimerHandle | None = None
+        self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
+
+    def submit(
+        self, part: Part, *, events: int, size: int, patience_seconds: float = math.inf
+    ) -> "asyncio.Future[Result]":
+        """Queue a part. Its future ends with the outcome, or with OutcomeUnknown when that takes too long.
+
+        Who awaits it may be cancelled: that cancels the waiting, never the append. Raises Unavailable when the queue would hold
+        more than MAX_QUEUE_BYTES; an empty queue takes whatever comes.
+        """
+        if self._queue and self._queued_bytes + size > MAX_QUEUE_BYTES:
+            raise Unavailable("too much is waiting to be written to this workspace; repeat in a second")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+        self._queue.append(_Waiting(part, events, size, done, loop.time() + patience_seconds))
+        self._queued_bytes += size
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name=f"writer {self._workspace_id}")
+            if self._watching is None:
+                self._watching = loop.call_later(_WATCH_SECONDS, self._watch)
+        return done
+
+    def _watch(self) -> None:
+        """Tell those whose patience has ended; one timer for all of them, while there is work."""
+        self._watching = None
+        if self.is_idle:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiter in (*self._committing, *self._queue):
+            if waiter.patience_ends <= now and not waiter.done.done():
+                _settle(waiter, OutcomeUnknown())
+        self._watching = loop.call_later(_WATCH_SECONDS, self._watch)
+
+    @property
+    def is_idle(self) -> bool:
+        return self._task is None or self._task.done()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything queued has its outcome; after `seconds` those who still wait get OutcomeUnknown."""
+        if self._task is None:
+            return
+        _, unfinished = await asyncio.wait({self._task}, timeout=seconds)
+        if unfinished:
+            log.warning("writer.cut_short", workspace_id=str(self._workspace_id))
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            _fail([*self._committing, *self._queue], OutcomeUnknown(), TimeoutError())
+
+    async def _run(self) -> None:
+        while self._queue:
+            batch = self._committing = self._take()
+            try:
+                await self._commit(batch)
+            except Exception as error:  # a defect; its callers must not wait for ever
+                log.exception("writer.failed", workspace_id=str(self._workspace_id))
+                _fail(batch, MissionstreamError("the append failed; the server's log tells why"), error)
+        self._committing = []
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        events = size = 0
+        while self._queue:
+            head = self._queue[0]
+            if batch and (events + head.events > MAX_BATCH_EVENTS or size + head.bytes > MAX_BATCH_BYTES):
+                break
+            batch.append(self._queue.popleft())
+            events += head.events
+            size += head.bytes
+            self._queued_bytes -= head.bytes
+        return batch
+
+    async def _commit(self, waiting: list[_Waiting], *, is_wary: bool = False) -> None:
+        batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
+        started = asyncio.get_running_loop().time()
+        try:
+            is_stored = await self._committer.store(batch)
+        except FAILURES as error:
+            if is_lost(error):
+                _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
+            elif isinstance(error, asyncpg.UniqueViolationError) and not is_wary:
+                # a dedupe key that is known, or an answer of which another process was quicker: both are there now
+                await self._commit(waiting, is_wary=True)
+            else:
+                await self._one_by_one(waiting, error)
+            return
+        except Refused as refused:
+            await self._one_by_one(waiting, refused)
+            return
+        if not is_stored:
+            await self._commit(waiting, is_wary=is_wary)
+            return
+        batch.committed(self._committer.heads)
+        if batch.events:
+            self._tell(batch.events, asyncio.get_running_loop().time() - started)
+        taken = len(batch.parts)
+        for waiter, result in zip(waiting[:taken], batch.results, strict=True):
+            _settle(waiter, result)
+        self._put_back(waiting[taken:])
+
+    def _put_back(self, waiting: Sequence[_Waiting]) -> None:
+        self._queue.extendleft(reversed(waiting))
+        self._queued_bytes += sum(waiter.bytes for waiter in waiting)
+
+    def _tell(self, events: Sequence[Event], seconds: float) -> None:
+        try:
+            self._publish(self._workspace_id, events)
+            self.on_batch(len(events), seconds)
+        except Exception:  # they are stored: nothing that happens now may be told as a failure of the append
+            log.exception("writer.publish_failed", workspace_id=str(self._workspace_id))
+
+    async def _one_by_one(self, waiting: list[_Waiting], error: BaseException) -> None:
+        if len(waiting) > 1:
+            for waiter in waiting:
+                await self._commit([waiter])
+            return
+        if isinstance(error, Refused):
+            _settle(waiting[0], error.meaning)
+            return
+        log.warning("writer.refused", workspace_id=str(self._workspace_id), error=repr(error))
+        _fail(waiting, _meaning(error), error)
+
+
+def _settle(waiter: _Waiting, result: Result | Exception) -> None:
+    if waiter.done.done():
+        return
+    if isinstance(result, Exception):
+        if not isinstance(result, MissionstreamError):
+            log.error("writer.part_failed", exc_info=result)
+        waiter.done.set_exception(result)
+        waiter.done.exception()  # the caller may be gone; nobody has to hear of it then
+    else:
+        waiter.done.set_result(result)
+
+
+def _fail(waiting: list[_Waiting], meaning: MissionstreamError, error: BaseException) -> None:
+    for waiter in waiting:
+        failure = type(meaning)(meaning.message)
+        failure.__cause__ = error
+        _settle(waiter, failure)
+
+
+def _meaning(error: BaseException) -> MissionstreamError:
+    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
+        return Unavailable("the database was too busy; nothing was stored, repeat later")
+    if isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.PostgresSystemError):
+        return Unavailable("the database is out of resources; nothing was stored, see its log")
+    return MissionstreamError("the database refused the append; the server's log tells why")
