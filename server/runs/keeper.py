@@ -1,9 +1,10 @@
 """Keeps the runs of this process: starts turns as their events commit, cancels them, gives free slots to who waits."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from streams.hub import Hub
 
 LEASE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
+_SWEEP_BEATS = 5
 _CLOSE_SECONDS = 5.0
 log = structlog.get_logger()
 
@@ -76,6 +78,8 @@ class RunKeeper:
         self.works: dict[str, Work] = {"control": Conversing(kinds["control"], self._execute)}
         self.on_free: Callable[[], None] = lambda: None
         """Called when a slot may be free that control's missions do not take."""
+        self.on_sweep: Callable[[], Awaitable[None]] = _nothing
+        """Called every few seconds, for those that begin turns themselves to find what they were not told."""
 
     # slots
 
@@ -97,6 +101,8 @@ class RunKeeper:
             yield has_slot
         finally:
             self._reserved -= has_slot
+            if has_slot and self.has_slot:  # somebody may have been turned away for its sake
+                self.on_free()
 
     def sandbox_of(self, run_id: UUID | None) -> str | None:
         """What the agent of a running turn has around it: bubblewrap or none; None for a turn that is not here."""
@@ -133,7 +139,7 @@ class RunKeeper:
         await idle
 
     async def _keep(self) -> None:
-        while True:
+        for beat in count(1):
             await asyncio.sleep(_BEAT_SECONDS)
             try:
                 for turn in list(self.turns.values()):
@@ -141,6 +147,8 @@ class RunKeeper:
                 await self._recovery.recover(self.turns, is_boot=False, may_start=lambda: self.has_slot)
                 await self._fill()
                 await self._families.look(self.turns.values())
+                if beat % _SWEEP_BEATS == 0:
+                    await self.on_sweep()
             except MissionstreamError as error:
                 log.info("runs.waiting", reason=error.message)
             except Exception:
@@ -295,3 +303,7 @@ class RunKeeper:
                     await self._execute(
                         idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
                     )
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""
