@@ -13,7 +13,7 @@ import structlog
 from storage.batch import Batch
 from storage.commit import Committer
 from storage.parts import Change, Execute, Part, Record, Refused, Result
-from storage.pool import FAILURES, Database, is_lost
+from storage.pool import FAILURES, Database, is_lost, is_passing
 from storage.rules import Appended, Command, Key, Kinds, Outcome, Statement
 from storage.states import StateCache
 from streams.errors import MissionstreamError, NotFound, OutcomeUnknown, Unavailable, Unprocessable
@@ -326,8 +326,8 @@ def _fail(waiting: list[_Waiting], meaning: MissionstreamError, error: BaseExcep
 
 
 def _meaning(error: BaseException) -> MissionstreamError:
-    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
-        return Unavailable("the database was too busy; nothing was stored, repeat later")
     if isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.PostgresSystemError):
         return Unavailable("the database is out of resources; nothing was stored, see its log")
+    if is_passing(error):
+        return Unavailable("the database cannot do this right now; nothing was stored, repeat later")
     return MissionstreamError("the database refused the append; the server's log tells why")

@@ -1,8 +1,13 @@
 """What the engine finds though nothing told it: slots given back, and what other servers did."""
 
 from contextlib import ExitStack
+from typing import Any
+
+import pytest
 
 from server.missions.crew.commands import Cancel
+from server.missions.crew.steps import Claim
+from streams.errors import MissionstreamError, Unavailable
 from tests.crew.conftest import NewWorld
 from tests.crew.world import World, a_task
 
@@ -64,3 +69,20 @@ async def test_a_task_that_is_taken_over_in_another_server_calls_its_agent_off(
         await world.settled()
     assert (await world.task(mission, "only")).result_summary == "by hand"
     assert world.processes() == []
+
+
+@pytest.mark.parametrize("fault", [MissionstreamError("the database refused"), RuntimeError("a defect"), Unavailable()])
+async def test_a_step_that_fails_once_is_taken_again(world: World, fault: Exception) -> None:
+    core = world.serving.core
+    core.runs.on_sweep = _nothing
+    execute, faults = core.writers.execute, [fault]
+
+    async def refuse_once(*where: Any, **how: Any) -> Any:
+        if isinstance(where[3], Claim) and faults:
+            raise faults.pop()
+        return await execute(*where, **how)
+
+    core.writers.execute = refuse_once  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("only"))
+    await world.until_status(mission, "REVIEW", seconds=10)
+    assert faults == []

@@ -24,7 +24,7 @@ from streams.errors import MissionstreamError, NotFound, Unavailable
 from streams.event import Event
 from streams.hub import Hub
 
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = (0.5, 5.0)
 _Key = tuple[UUID, UUID]
 """A workspace and a mission of it."""
 logger = structlog.get_logger()
@@ -201,22 +201,26 @@ class CrewEngine:
             engaged.task = asyncio.create_task(self._look_after(key, engaged), name=f"crew mission {key[1]}")
 
     async def _look_after(self, key: _Key, engaged: Engaged) -> None:
+        pause, longest = _RETRY_SECONDS
         while engaged.is_dirty and self._engaged.get(key) is engaged:
             engaged.is_dirty = False
             try:
                 await self._step(key, engaged)
+                pause, _ = _RETRY_SECONDS
             except NotFound:  # deleted
                 self._drop(key)
                 for turn in self._turns(key[1]):
                     turn.cancel.set()
-            except Unavailable as error:
-                logger.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
+            except Exception as error:
+                if isinstance(error, Unavailable):
+                    logger.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
+                elif isinstance(error, MissionstreamError):
+                    logger.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
+                else:
+                    logger.exception("crew.step_failed", mission_id=str(key[1]))
                 engaged.is_dirty = True
-                await asyncio.sleep(_RETRY_SECONDS)
-            except MissionstreamError as error:
-                logger.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
-            except Exception:
-                logger.exception("crew.step_failed", mission_id=str(key[1]))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
 
     async def _step(self, key: _Key, engaged: Engaged) -> None:
         """Look at the mission and take the steps that there are; what they change is a reason to look again."""
