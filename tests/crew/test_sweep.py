@@ -1,5 +1,6 @@
 """What the engine finds though nothing told it: slots given back, and what other servers did."""
 
+import asyncio
 from contextlib import ExitStack
 from typing import Any
 
@@ -86,3 +87,25 @@ async def test_a_step_that_fails_once_is_taken_again(world: World, fault: Except
     mission = await world.started(None, a_task("only"))
     await world.until_status(mission, "REVIEW", seconds=10)
     assert faults == []
+
+
+async def test_slots_are_kept_until_every_step_that_needs_one_is_over(world: World) -> None:
+    core = world.serving.core
+    keeper = core.runs
+    keeper.max_parallel = 2
+    execute, free = core.writers.execute, []
+
+    async def refuse_the_first(*where: Any, **how: Any) -> Any:
+        if isinstance(where[3], Claim) and len(free) < 2:
+            free.append(keeper.free)
+            if len(free) == 1:
+                raise MissionstreamError("refused")
+            for _ in range(20):  # whatever the refusal leads to, it has by then
+                await asyncio.sleep(0)
+            free.append(keeper.free)
+        return await execute(*where, **how)
+
+    core.writers.execute = refuse_the_first  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("one"), a_task("two"))
+    await world.until_status(mission, "REVIEW", seconds=20)
+    assert free == [0, 0, 0]

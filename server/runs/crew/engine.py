@@ -260,9 +260,14 @@ class CrewEngine:
         """Execute steps, all at once; those that find no slot any more wait for one."""
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
-            await asyncio.gather(*(self._work.execute(*key, command) for command in ready))
-        if len(ready) < len(commands):
-            self._starved[key] = None
+            if len(ready) < len(commands):
+                self._starved[key] = None
+            # each to its end, since until then its slot is not free
+            steps = (self._work.execute(*key, command) for command in ready)
+            done = await asyncio.gather(*steps, return_exceptions=True)
+        for failure in done:
+            if isinstance(failure, BaseException):
+                raise failure
 
 
 def _rests(status: str) -> bool:
