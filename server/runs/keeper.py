@@ -146,7 +146,7 @@ class RunKeeper:
                     await self._renew(turn)
                 await self._recovery.recover(self.turns, is_boot=False, may_start=lambda: self.has_slot)
                 await self._fill()
-                await self._families.look(self.turns.values())
+                await self._families.look(self.turns)
                 if beat % _SWEEP_BEATS == 0:
                     await self.on_sweep()
             except MissionstreamError as error:
@@ -258,7 +258,7 @@ class RunKeeper:
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
                 if turn.has_parent:
-                    await patiently(lambda: self._families.look(list(self.turns.values())))
+                    await patiently(lambda: self._families.look(self.turns))
                 if turn.cancel.is_set():  # nobody needs to be started, or told to begin
                     outcome = TurnOutcome(text="", success=False, reason="cancelled")
                 else:
