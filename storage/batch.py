@@ -218,10 +218,10 @@ class Batch:
     def _change(self, part: Change) -> _Decided | Outcome:
         if (first := self._replayed(part.key)) is not None:
             return first
-        answer = ascii_json(part.answer).decode()  # before anything changes, since it may raise
         start = len(self.events)
         self._record(Record(stream_id=part.stream_id, drafts=part.drafts))
         self._statements += part.statements
+        answer = ascii_json(part.answer).decode()
         self._answered(part.key, answer)
         return _Decided(Outcome(answer, tuple(self.events[start:])), start)
 
