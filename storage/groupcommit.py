@@ -13,7 +13,7 @@ import structlog
 from storage.batch import MAX_BATCH_EVENTS, Batch
 from storage.commit import Committer
 from storage.parts import Part, Refused, Result
-from storage.pool import FAILURES, Database, is_lost
+from storage.pool import FAILURES, Database, is_lost, is_passing
 from storage.rules import Kinds
 from storage.states import StateCache
 from streams.errors import MissionstreamError, OutcomeUnknown, Unavailable
@@ -195,8 +195,8 @@ def _fail(waiting: list[_Waiting], meaning: MissionstreamError, error: BaseExcep
 
 
 def _meaning(error: BaseException) -> MissionstreamError:
-    if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
-        return Unavailable("the database was too busy; nothing was stored, repeat later")
     if isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.PostgresSystemError):
         return Unavailable("the database is out of resources; nothing was stored, see its log")
+    if is_passing(error):
+        return Unavailable("the database cannot do this right now; nothing was stored, repeat later")
     return MissionstreamError("the database refused the append; the server's log tells why")

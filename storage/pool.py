@@ -138,8 +138,8 @@ class Database:
         except FAILURES as error:
             if is_lost(error):
                 raise Unavailable("the database cannot be reached right now; repeat later") from error
-            if isinstance(error, _OVERLOADED):
-                raise Unavailable("the database is too busy for this right now; repeat later") from error
+            if is_passing(error):
+                raise Unavailable("the database cannot do this right now; repeat later") from error
             raise
 
     async def ping(self) -> None:

@@ -42,9 +42,12 @@ class Families:
                     spent = spent.joined(msgspec.convert(part, Spent))
                 await self._wish(row, "count_below", spent=spent)
 
-    async def look(self, turns: Iterable[Turn]) -> None:
-        """Hold what the turns that go on have used against the budgets above them; stop them where one is used up."""
-        running = list(turns)
+    async def look(self, turns: Mapping[UUID, Turn]) -> None:
+        """Hold what the turns that go on have used against the budgets above them; stop them where one is used up.
+
+        `turns` are those that go on at any time, by their runs.
+        """
+        running = list(turns.values())
         above: dict[UUID, list[MissionRow]] = {}
         for turn in running:
             if turn.has_parent:
@@ -58,7 +61,8 @@ class Families:
                     break
                 if row.id not in told and facts.budget.limits():
                     told.add(row.id)
-                    live = _live(row.id, running, above)
+                    # what a turn that has ended used may be in the row that was read
+                    live = _live(row.id, (turn for turn in running if turn.run_id in turns), above)
                     if _is_news(facts, live):
                         await self._wish(row, "spend_below", spent=live)
 

@@ -1,17 +1,19 @@
 """Keeps the runs of this process: starts turns as their events commit, cancels them, gives free slots to who waits."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
 import uuid_utils.compat as uuids
+from msgspec.structs import replace
 
-from server.agents.budgets import MICROS_PER_CENT
+from server.agents.budgets import MICROS_PER_CENT, Use
 from server.agents.turn import TurnOutcome
 from server.missions.kinds import Facts, MissionKind, command
 from server.runs.agents import MissionAgents
@@ -32,7 +34,10 @@ from streams.hub import Hub
 
 LEASE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
+_SWEEP_BEATS = 5
 _CLOSE_SECONDS = 5.0
+_END_TRIES = 10
+"""How often storing an end may fail though the database is there: for some ten seconds."""
 log = structlog.get_logger()
 
 
@@ -64,6 +69,7 @@ class RunKeeper:
         self._reserved = 0
         self._beat: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._forgetting: set[asyncio.Task[None]] = set()
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "user_message": self._said,
@@ -76,6 +82,8 @@ class RunKeeper:
         self.works: dict[str, Work] = {"control": Conversing(kinds["control"], self._execute)}
         self.on_free: Callable[[], None] = lambda: None
         """Called when a slot may be free that control's missions do not take."""
+        self.on_sweep: Callable[[], Awaitable[None]] = _nothing
+        """Called every few seconds, for those that begin turns themselves to find what they were not told."""
 
     # slots
 
@@ -97,6 +105,8 @@ class RunKeeper:
             yield has_slot
         finally:
             self._reserved -= has_slot
+            if has_slot and self.has_slot:  # somebody may have been turned away for its sake
+                self.on_free()
 
     def sandbox_of(self, run_id: UUID | None) -> str | None:
         """What the agent of a running turn has around it: bubblewrap or none; None for a turn that is not here."""
@@ -117,15 +127,15 @@ class RunKeeper:
             self._beat.cancel()
             with suppress(asyncio.CancelledError):
                 await self._beat
-        tasks = [turn.task for turn in self.turns.values() if turn.task is not None]
-        for task in tasks:
-            task.cancel()
+        for turn in self.turns.values():
+            if turn.task is not None and not turn.is_ending:  # what an agent has done is not called a shutdown
+                turn.task.cancel()
         idle = asyncio.create_task(self._agents.close())
-        if tasks:
-            _, unfinished = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+        if self._tasks:
+            _, unfinished = await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
             for task in unfinished:  # the database is away; the next start finds these runs by their leases
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)
         if self._forgetting:
             _, late = await asyncio.wait(self._forgetting, timeout=_CLOSE_SECONDS)
             for task in late:  # the next start ends what they leave
@@ -133,14 +143,16 @@ class RunKeeper:
         await idle
 
     async def _keep(self) -> None:
-        while True:
+        for beat in count(1):
             await asyncio.sleep(_BEAT_SECONDS)
             try:
                 for turn in list(self.turns.values()):
                     await self._renew(turn)
                 await self._recovery.recover(self.turns, is_boot=False, may_start=lambda: self.has_slot)
                 await self._fill()
-                await self._families.look(self.turns.values())
+                await self._families.look(self.turns)
+                if beat % _SWEEP_BEATS == 0:
+                    await self.on_sweep()
             except MissionstreamError as error:
                 log.info("runs.waiting", reason=error.message)
             except Exception:
@@ -189,6 +201,8 @@ class RunKeeper:
         if turn.run_id not in self.turns and not self._is_closing:
             self.turns[turn.run_id] = turn
             turn.task = asyncio.create_task(self._run(turn), name=f"run {turn.run_id}")
+            self._tasks.add(turn.task)
+            turn.task.add_done_callback(self._tasks.discard)
 
     def call_off(self, run_id: UUID) -> None:
         """End a turn early, if it is here."""
@@ -208,21 +222,30 @@ class RunKeeper:
     # turns
 
     async def _run(self, turn: Turn) -> None:
+        """A turn's work and then its one ending, whose trouble is not the agent's."""
+        try:
+            outcome = await self._outcome(turn)
+            turn.is_ending = True
+            if outcome is not None:
+                await self._end(turn, outcome)
+        except Exception:  # the lease runs out, and whoever finds the run ends it
+            log.exception("run.not_ended", run_id=str(turn.run_id))
+        finally:
+            self.turns.pop(turn.run_id, None)
+            self.on_free()
+
+    async def _outcome(self, turn: Turn) -> TurnOutcome | None:
+        """What came of a turn; None when it is not ours."""
         try:
             mission = await patiently(lambda: self._missions.get(turn.workspace_id, turn.mission_id))
             turn.has_parent = mission.parent_id is not None
             facts = await patiently(lambda: self.works[turn.kind].facts(turn, mission))
-            if facts is not None and await self._claim(turn, facts):
-                await self._work(turn, facts)
+            return await self._work(turn, facts) if facts is not None and await self._claim(turn, facts) else None
         except asyncio.CancelledError:
-            cut_off = TurnOutcome(text=turn.partial, success=False, reason="shutdown")
-            await self._end(turn, cut_off)
+            return TurnOutcome(text=turn.partial, success=False, reason="shutdown")
         except Exception as error:
             log.exception("run.failed", run_id=str(turn.run_id))
-            await self._end(turn, TurnOutcome(text=turn.partial, success=False, reason="failed", error=str(error)))
-        finally:
-            self.turns.pop(turn.run_id, None)
-            self.on_free()
+            return TurnOutcome(text=turn.partial, success=False, reason="failed", error=str(error))
 
     async def _claim(self, turn: Turn, facts: Facts) -> bool:
         claimed: bool = await patiently(
@@ -240,7 +263,7 @@ class RunKeeper:
         turn.is_claimed = claimed
         return claimed
 
-    async def _work(self, turn: Turn, facts: Facts) -> None:
+    async def _work(self, turn: Turn, facts: Facts) -> TurnOutcome:
         work = self.works[turn.kind]
         turn.policy = turn.policy or facts.permission_policy  # a change that came meanwhile is newer than the row
         turn.signal("status", {"state": "running", "queue_len": len(facts.queue)})
@@ -250,23 +273,25 @@ class RunKeeper:
         with structlog.contextvars.bound_contextvars(mission_id=str(turn.mission_id), run_id=str(turn.run_id)):
             try:
                 if turn.has_parent:
-                    await patiently(lambda: self._families.look(list(self.turns.values())))
+                    await patiently(lambda: self._families.look(self.turns))
                 if turn.cancel.is_set():  # nobody needs to be started, or told to begin
-                    outcome = TurnOutcome(text="", success=False, reason="cancelled")
-                else:
-                    async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
-                        outcome = await self._agents.run(turn, facts)
+                    return TurnOutcome(text="", success=False, reason="cancelled")
+                async with turn.meter.watching(facts.budget, facts.spent, spend, facts.spent_below):
+                    return await self._agents.run(turn, facts)
             except MissionstreamError as error:
-                outcome = TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
-        await self._end(turn, outcome)
+                return TurnOutcome(text=turn.partial, success=False, reason="failed", error=error.message)
 
     async def _end(self, turn: Turn, outcome: TurnOutcome) -> None:
         use = turn.meter.total(outcome.use)
-        # before the end is known: the next turn, which may begin with it, loads this session
-        if turn.session.id is not None:
-            await patiently(lambda: self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session))
-        next_run_id = None if self._is_closing else uuids.uuid7()
-        is_idle = await patiently(lambda: self.works[turn.kind].end(turn, outcome, use, next_run_id))
+        try:
+            is_idle = await self._store_end(turn, outcome, use)
+        except NotFound:  # deleted
+            is_idle = True
+        except Exception as error:
+            log.exception("run.end_refused", run_id=str(turn.run_id))
+            why = f"what the agent did could not be stored: {error}"
+            outcome = replace(outcome, text="", success=False, reason="failed", error=why)
+            is_idle = await self._store_end(turn, outcome, use)
         self.turns.pop(turn.run_id, None)
         turn.over(is_idle=is_idle)
         if turn.has_parent:
@@ -283,6 +308,19 @@ class RunKeeper:
             if not self._is_closing:
                 await self._fill()
 
+    async def _store_end(self, turn: Turn, outcome: TurnOutcome, use: Use) -> bool:
+        """Store how a turn ended, however often that must be tried; whether its mission rests now."""
+
+        async def store() -> bool:
+            # before the end is known: the next turn, which may begin with it, loads this session
+            if turn.session.id is not None:
+                await self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session)
+            next_run_id = None if self._is_closing else uuids.uuid7()
+            return await self.works[turn.kind].end(turn, outcome, use, next_run_id)
+
+        is_idle: bool = await patiently(store, tries=_END_TRIES)
+        return is_idle
+
     async def _execute(self, workspace_id: UUID, mission_id: UUID, kind: str, verb: str, /, **fields: Any) -> Outcome:
         wish = command(self._kinds[kind], verb, **fields)
         return await self._writers.execute(workspace_id, mission_id, kind, wish, is_patient=True)
@@ -295,3 +333,7 @@ class RunKeeper:
                     await self._execute(
                         idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
                     )
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""

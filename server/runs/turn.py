@@ -16,7 +16,7 @@ from server.agents.sandbox import Kind
 from server.runs.metering import Meter
 from storage.runs import NO_SESSION, AgentSession
 from storage.writer import Writers
-from streams.errors import KeyReused, MissionstreamError, Unavailable
+from streams.errors import KeyReused, MissionstreamError, NotFound, Unavailable
 from streams.event import Draft, Event, Signal
 from streams.hub import Hub
 
@@ -30,6 +30,7 @@ class Turn:
     `partial` is the text of the open block, which a turn that is cut off still stores; `session` is the agent's.
     `prompt` is what the agent is asked, `marks` stand in the metadata of whatever it does. `seat` names the agent's place
     among those of the mission, which has a home of its own; None where the mission has one agent, who remembers.
+    `is_ending`: its work is over, and nothing but its end is left to be stored.
     `sandbox` is what its agent got around it, None until that is known; `note_sandbox` hears of it.
     """
 
@@ -56,6 +57,7 @@ class Turn:
         self.task: asyncio.Task[None] | None = None
         self.sequence = started.sequence
         self.is_claimed = False
+        self.is_ending = False
         self.has_parent = False
         self.sandbox: Kind | None = None
         self.note_sandbox: Callable[[Kind], Awaitable[None]] = _nothing
@@ -145,12 +147,21 @@ async def _nothing(sandbox: Kind) -> None:
     """Nobody wants to know."""
 
 
-async def patiently(work: Callable[[], Any]) -> Any:
-    """Repeat `work` until the database is there; Unavailable means that nothing was stored."""
+async def patiently(work: Callable[[], Any], tries: int = 1) -> Any:
+    """Repeat `work` until the database is there; Unavailable means that nothing was stored. It may fail otherwise
+    `tries` times, unless by NotFound."""
     pause, longest = _RETRY_SECONDS
     while True:
         try:
             return await work()
         except Unavailable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+            pass
+        except NotFound:
+            raise
+        except Exception:
+            tries -= 1
+            if tries < 1:
+                raise
+            log.warning("run.tried_again", exc_info=True)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, longest)

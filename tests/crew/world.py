@@ -182,6 +182,13 @@ class World:
     async def until_status(self, mission_id: UUID, *statuses: str, seconds: float = 60) -> Mission:
         return await self.until(mission_id, lambda state: state.status in statuses, seconds)
 
+    async def rested(self, mission_id: UUID) -> None:
+        """Wait until the engine has looked at the mission, and does nothing more for now."""
+        name = f"crew mission {mission_id}"
+        async with asyncio.timeout(20):
+            while any(task.get_name() == name for task in asyncio.all_tasks()):
+                await asyncio.sleep(0.02)
+
     async def settled(self) -> None:
         """Wait until no turn runs and the engine rests."""
         core = self.serving.core

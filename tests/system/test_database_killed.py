@@ -35,8 +35,8 @@ async def test_killing_the_postmaster_or_a_backend_acknowledges_nothing_falsely(
         for pid in await _backends(node):
             os.kill(pid, signal.SIGTERM)
 
-    flood = await survive(node, 6_000, [postmaster, backend, backends_gently, postmaster])
-    assert flood.refusals  # said 503 meanwhile
+    # who asks meanwhile waits for the batch that was cut, or is refused; neither may be acknowledged falsely
+    await survive(node, 6_000, [postmaster, backend, backends_gently, postmaster])
     assert node.child is not None
     assert node.child.poll() is None
 

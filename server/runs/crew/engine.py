@@ -24,7 +24,7 @@ from streams.errors import MissionstreamError, NotFound, Unavailable
 from streams.event import Event
 from streams.hub import Hub
 
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = (0.5, 5.0)
 _Key = tuple[UUID, UUID]
 """A workspace and a mission of it."""
 logger = structlog.get_logger()
@@ -38,6 +38,10 @@ class Engaged:
         self.is_resumed = False
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self.task is not None and not self.task.done()
 
     def wake(self, at: datetime | None, stir: Callable[[], None]) -> None:
         """Look again at this time, in place of the one before."""
@@ -77,6 +81,7 @@ class CrewEngine:
         self._is_closing = False
         keeper.works[KIND] = self._work
         keeper.on_free = self._feed
+        keeper.on_sweep = self.sweep
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "mission_status_changed": self._moved,
             "run_started": self._begun,
@@ -91,6 +96,18 @@ class CrewEngine:
         """Take up every engaged mission in which there is something to do."""
         for idle in await self._runs.engaged(KIND):
             self._engage((idle.workspace_id, idle.mission_id))
+
+    async def sweep(self) -> None:
+        """Look again at every mission that is to be worked or has turns here: what told of it may be lost, or was told
+        to another server. May raise Unavailable."""
+        keys = {(idle.workspace_id, idle.mission_id): None for idle in await self._runs.engaged(KIND)}
+        keys |= dict.fromkeys(self._engaged)
+        turns = self._keeper.turns.values()
+        keys |= {(turn.workspace_id, turn.mission_id): None for turn in turns if isinstance(turn, CrewTurn)}
+        for key in keys:
+            engaged = self._engaged.get(key)
+            if engaged is None or not engaged.is_busy:
+                self._engage(key)
 
     async def close(self) -> None:
         """Take no further step. The turns that run are the keeper's to end."""
@@ -133,7 +150,7 @@ class CrewEngine:
             for turn in self._turns(event.stream_id):
                 if turn.task_id is not None:
                     turn.cancel.set()
-        if status in LIFECYCLE.terminal or status == LIFECYCLE.initial:
+        if _rests(status):
             self._drop(key)
         else:
             self._engage(key, is_resumed=data["cause"] == "resume")
@@ -180,29 +197,39 @@ class CrewEngine:
         if engaged is None or self._is_closing:
             return
         engaged.is_dirty = True
-        if engaged.task is None or engaged.task.done():
+        if not engaged.is_busy:
             engaged.task = asyncio.create_task(self._look_after(key, engaged), name=f"crew mission {key[1]}")
 
     async def _look_after(self, key: _Key, engaged: Engaged) -> None:
+        pause, longest = _RETRY_SECONDS
         while engaged.is_dirty and self._engaged.get(key) is engaged:
             engaged.is_dirty = False
             try:
                 await self._step(key, engaged)
+                pause, _ = _RETRY_SECONDS
             except NotFound:  # deleted
                 self._drop(key)
-            except Unavailable as error:
-                logger.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
+                for turn in self._turns(key[1]):
+                    turn.cancel.set()
+            except Exception as error:
+                if isinstance(error, Unavailable):
+                    logger.info("crew.waiting", mission_id=str(key[1]), reason=error.message)
+                elif isinstance(error, MissionstreamError):
+                    logger.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
+                else:
+                    logger.exception("crew.step_failed", mission_id=str(key[1]))
                 engaged.is_dirty = True
-                await asyncio.sleep(_RETRY_SECONDS)
-            except MissionstreamError as error:
-                logger.warning("crew.step_refused", mission_id=str(key[1]), reason=error.message)
-            except Exception:
-                logger.exception("crew.step_failed", mission_id=str(key[1]))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
 
     async def _step(self, key: _Key, engaged: Engaged) -> None:
         """Look at the mission and take the steps that there are; what they change is a reason to look again."""
+        turns = self._turns(key[1])  # before the state is read, which so knows of each that goes on
         state = await self._work.state(*key)
-        if not state.is_engaged or state.review_is_over:
+        for turn in turns:
+            if not turn.goes_on(state) or (turn.task_id is not None and state.status != "IN_PROGRESS"):
+                turn.cancel.set()  # another server was told why
+        if not state.is_engaged or state.review_is_over or _rests(state.status):
             self._drop(key)
             return
         if engaged.is_resumed:
@@ -233,20 +260,19 @@ class CrewEngine:
         """Execute steps, all at once; those that find no slot any more wait for one."""
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
-            await asyncio.gather(*(self._work.execute(*key, command) for command in ready))
-        if len(ready) < len(commands):
-            self._starved[key] = None
-        if any(map(begins, ready)):
-            self._feed_others(key)
+            if len(ready) < len(commands):
+                self._starved[key] = None
+            # each to its end, since until then its slot is not free
+            steps = (self._work.execute(*key, command) for command in ready)
+            done = await asyncio.gather(*steps, return_exceptions=True)
+        for failure in done:
+            if isinstance(failure, BaseException):
+                raise failure
 
-    def _feed_others(self, key: _Key) -> None:
-        """While a run begins its slot counts twice: others may have been turned away for no reason."""
-        is_starved = key in self._starved
-        self._starved.pop(key, None)
-        if self._keeper.has_slot:
-            self._feed()
-        if is_starved:
-            self._starved[key] = None
+
+def _rests(status: str) -> bool:
+    """Whether nothing happens in a mission before somebody starts or resumes it."""
+    return status in LIFECYCLE.terminal or status == LIFECYCLE.initial
 
 
 def _nothing() -> None:

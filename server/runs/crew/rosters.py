@@ -27,18 +27,23 @@ class Rosters:
         self._database = database
         self._environment = environment
         self._known: dict[tuple[UUID, UUID], tuple[float, Roster]] = {}
+        self._changes: dict[UUID, int] = {}
+        """How often a workspace's crews have changed: what was read meanwhile is not kept."""
 
     async def of(self, workspace_id: UUID, crew_id: UUID) -> Roster:
         """The roster of a crew; nobody in it when it is gone. May raise Unavailable."""
         now = asyncio.get_running_loop().time()
         read_at, known = self._known.get((workspace_id, crew_id), (0.0, None))
         if known is None or now - read_at > _KEPT_SECONDS:
+            changes = self._changes.get(workspace_id, 0)
             known = await self._read(workspace_id, crew_id)
-            self._known[workspace_id, crew_id] = (now, known)
+            if changes == self._changes.get(workspace_id, 0):
+                self._known[workspace_id, crew_id] = (now, known)
         return known
 
     def forget(self, workspace_id: UUID) -> None:
         """Something about the crews of a workspace has changed."""
+        self._changes[workspace_id] = self._changes.get(workspace_id, 0) + 1
         for key in [key for key in self._known if key[0] == workspace_id]:
             del self._known[key]
 

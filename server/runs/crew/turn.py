@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.json import Decoder
 
-from server.missions.crew import KIND
+from server.missions.crew import KIND, Mission
 from server.missions.crew.events import RunStarted
 from server.runs.turn import Turn
 from storage.writer import Writers
@@ -28,6 +28,13 @@ class CrewTurn(Turn):
         self.plan: list[str] = []
         marks = {"run_id": run.run_id, "task_id": run.task_id, "agent_id": run.agent_id}
         self.marks = {name: str(value) for name, value in marks.items() if value is not None}
+
+    def goes_on(self, state: Mission) -> bool:
+        """Whether the mission, as it was after the turn began, still knows of it."""
+        if self.task_id is None:
+            return state.run is not None and state.run.id == self.run_id
+        task = state.tasks.get(self.task_id)
+        return task is not None and task.run_id == self.run_id
 
     async def record(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:

@@ -65,7 +65,7 @@ class CrewWork:
         assert isinstance(turn, CrewTurn)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        if not _is_going_on(state, turn):
+        if not turn.goes_on(state):
             return None
         worker = roster.agents.get(turn.crew_agent_id)
         if worker is None or worker.backend is None:
@@ -191,13 +191,6 @@ class CrewWork:
 def _is_called_off(outcome: TurnOutcome, turn: CrewTurn) -> bool:
     """Whether the server ended the run, and not the agent."""
     return outcome.reason == _BEGIN_AGAIN or (turn.cancel.is_set() and not outcome.success)
-
-
-def _is_going_on(state: Mission, turn: CrewTurn) -> bool:
-    if turn.task_id is None:
-        return state.run is not None and state.run.id == turn.run_id
-    task = state.tasks.get(turn.task_id)
-    return task is not None and task.run_id == turn.run_id
 
 
 def _brief(state: Mission, roster: Roster, worker: Worker, turn: CrewTurn, failure: str | None) -> str:

@@ -1,5 +1,7 @@
 """A budget over a family of missions: what child missions use counts above them, and stops them."""
 
+import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,7 +10,10 @@ from aiohttp import ClientSession
 
 from server.agents.budgets import Spent
 from server.missions.control.below import CountBelow
+from server.runs.families import Families
+from server.runs.turn import Turn
 from storage import housekeeping
+from storage.missions import MissionRow, Missions
 from tests.conftest import Serving, serving_on
 from tests.dialects.control.driving import MISSIONS, ask, create, events, get, post, send, until, until_status
 
@@ -153,3 +158,31 @@ async def test_what_a_deleted_mission_has_used_still_counts(http: ClientSession,
     await send(http, child, "spend 300")
     row = await spent_below(http, above, 600)
     assert row["usage_below"]["turns"] == 2
+
+
+async def test_a_turn_that_ends_while_the_rows_above_are_read_counts_once(
+    http: ClientSession, serving: Serving
+) -> None:
+    above, child, _ = await family(http, tokens=1000)
+    await send(http, child, "spend 600\nsleep 1")
+    core = serving.core
+    await until(lambda: _used(core.runs.turns.values()), lambda used: used == 600)
+    may_read, wishes = asyncio.Event(), []
+
+    class Slow(Missions):
+        async def above(self, workspace_id: UUID, mission_id: UUID) -> list[MissionRow]:
+            await may_read.wait()
+            return await super().above(workspace_id, mission_id)
+
+    async def wish(*where: Any, **fields: Any) -> None:
+        wishes.append((*where, fields))
+
+    looking = asyncio.create_task(Families(Slow(core.database, core.kinds), core.kinds, wish).look(core.runs.turns))
+    await spent_below(http, above, 600)
+    may_read.set()
+    await looking
+    assert wishes == []
+
+
+async def _used(turns: Iterable[Turn]) -> int:
+    return sum(turn.meter.use.tokens for turn in turns)

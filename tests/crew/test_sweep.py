@@ -1,0 +1,111 @@
+"""What the engine finds though nothing told it: slots given back, and what other servers did."""
+
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from server.missions.crew.commands import Cancel
+from server.missions.crew.steps import Claim
+from streams.errors import MissionstreamError, Unavailable
+from tests.crew.conftest import NewWorld
+from tests.crew.world import World, a_task
+
+
+async def _nothing() -> None:
+    """No sweep: what wakes the engine at once is tried alone."""
+
+
+def beside(new: World, old: World) -> World:
+    """The same crew, seen from another server."""
+    new.crew_id, new.agents = old.crew_id, old.agents
+    return new
+
+
+async def test_a_slot_that_was_held_for_nothing_is_given_to_who_waits(world: World) -> None:
+    keeper = world.serving.core.runs
+    keeper.on_sweep = _nothing
+    with ExitStack() as slots:
+        assert all(slots.enter_context(keeper.slot()) for _ in range(keeper.max_parallel))
+        mission = await world.started(None, a_task("only"))
+        await world.rested(mission)
+        assert await world.statuses(mission) == {"only": "PENDING"}
+    await world.until_status(mission, "REVIEW", seconds=10)
+
+
+async def test_a_wake_up_that_is_lost_costs_seconds(world: World) -> None:
+    keeper = world.serving.core.runs
+    keeper.max_parallel = 0
+    mission = await world.started(None, a_task("only"))
+    await world.rested(mission)
+    keeper.max_parallel = 1  # nobody is told
+    await world.until_status(mission, "REVIEW", seconds=20)
+
+
+async def test_a_mission_that_another_server_started_is_worked(new_world: NewWorld, world: World) -> None:
+    async with new_world(crew_engine=False) as other:
+        mission = await beside(other, world).started(None, a_task("only"))
+        await world.until_status(mission, "REVIEW", seconds=20)
+
+
+async def test_a_cancel_in_another_server_calls_the_agents_off(new_world: NewWorld, world: World) -> None:
+    mission = await world.started(None, a_task("only", description="sleep 60"))
+    await world.until_working(1)
+    async with new_world(crew_engine=False) as other:
+        await beside(other, world).execute(mission, Cancel())
+        await world.settled()
+    assert world.processes() == []
+    assert await world.statuses(mission) == {"only": "PENDING"}
+
+
+async def test_a_task_that_is_taken_over_in_another_server_calls_its_agent_off(
+    new_world: NewWorld, world: World
+) -> None:
+    mission = await world.started(None, a_task("only", description="sleep 60"))
+    await world.until_working(1)
+    async with new_world(crew_engine=False) as other:
+        await beside(other, world).patch(mission, "only", status="COMPLETED", result_summary="by hand")
+        await world.until_status(mission, "REVIEW", seconds=20)
+        await world.settled()
+    assert (await world.task(mission, "only")).result_summary == "by hand"
+    assert world.processes() == []
+
+
+@pytest.mark.parametrize("fault", [MissionstreamError("the database refused"), RuntimeError("a defect"), Unavailable()])
+async def test_a_step_that_fails_once_is_taken_again(world: World, fault: Exception) -> None:
+    core = world.serving.core
+    core.runs.on_sweep = _nothing
+    execute, faults = core.writers.execute, [fault]
+
+    async def refuse_once(*where: Any, **how: Any) -> Any:
+        if isinstance(where[3], Claim) and faults:
+            raise faults.pop()
+        return await execute(*where, **how)
+
+    core.writers.execute = refuse_once  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("only"))
+    await world.until_status(mission, "REVIEW", seconds=10)
+    assert faults == []
+
+
+async def test_slots_are_kept_until_every_step_that_needs_one_is_over(world: World) -> None:
+    core = world.serving.core
+    keeper = core.runs
+    keeper.max_parallel = 2
+    execute, free = core.writers.execute, []
+
+    async def refuse_the_first(*where: Any, **how: Any) -> Any:
+        if isinstance(where[3], Claim) and len(free) < 2:
+            free.append(keeper.free)
+            if len(free) == 1:
+                raise MissionstreamError("refused")
+            for _ in range(20):  # whatever the refusal leads to, it has by then
+                await asyncio.sleep(0)
+            free.append(keeper.free)
+        return await execute(*where, **how)
+
+    core.writers.execute = refuse_the_first  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("one"), a_task("two"))
+    await world.until_status(mission, "REVIEW", seconds=20)
+    assert free == [0, 0, 0]
