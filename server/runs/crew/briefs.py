@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from server.missions.crew.limits import cut, size_of
 from server.missions.crew.state import Mission, Task, in_order
 from server.runs.crew import handoff, plans, verdict
+from server.runs.crew.blocks import defused
 from server.runs.crew.roster import Roster, Worker
 
 MAX_BYTES = 32 << 10
@@ -18,6 +19,8 @@ _MARK_BYTES = 64
 HEAD = "Missionstream crew brief:"
 """Begins every brief; the purpose follows."""
 TASK_HEADING, MISSION_HEADING = "## Task", "## Mission"
+_MARKERS = (handoff.NAME, verdict.NAME)
+"""Whose blocks only the agent itself may write: in what others wrote they mark nothing, not even where it is repeated."""
 _BUILDS_ON = "## What it builds on"
 _RESULTS = "## Results"
 
@@ -91,21 +94,25 @@ def _who(worker: Worker) -> str:
 def _mission(mission: Mission) -> list[str]:
     parts = [f"{MISSION_HEADING}\n{_entitled(mission.title, mission.description)}"]
     if mission.plan:
-        parts.append(f"## Plan\n{cut(mission.plan, MAX_TEXT_BYTES)}")
+        parts.append(f"## Plan\n{_plain(mission.plan, MAX_TEXT_BYTES)}")
     return parts
 
 
 def _entitled(title: str, description: str | None) -> str:
-    text = cut(title, 500)
-    return f"{text}\n\n{cut(description, MAX_TEXT_BYTES)}" if description else text
+    text = _plain(title, 500)
+    return f"{text}\n\n{_plain(description, MAX_TEXT_BYTES)}" if description else text
+
+
+def _plain(text: str, room: int) -> str:
+    return cut(defused(text, _MARKERS), room)
 
 
 class _Said:
     """What somebody else said: a title, and a text that is cut as the room allows."""
 
     def __init__(self, title: str, text: str) -> None:
-        self.title = f"### {cut(' '.join(title.split()), 200)}"
-        self.text = text
+        self.title = f"### {_plain(' '.join(title.split()), 200)}"
+        self.text = defused(text, _MARKERS)
 
     def within(self, room: int) -> str:
         quoted = "\n".join(f"> {line}" for line in self.text.splitlines())

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from server.missions.crew.steps import Handoff
-from server.runs.crew.blocks import last_block
+from server.runs.crew.blocks import blocks_of
 
 NAME = "HANDOFF"
 CONFIDENCE: Mapping[str, float] = {"low": 0.4, "medium": 0.7, "high": 0.9}
@@ -29,10 +29,12 @@ class Result(NamedTuple):
 
 
 def read(answer: str) -> Result:
-    """An agent's answer. A block counts only with a summary and a known confidence; else it stays in the text."""
-    block = last_block(answer, NAME, _KEYS)
-    if block is None:
+    """An agent's answer. Of its own blocks the last one counts, with a summary and a known confidence; else it stays in
+    the text."""
+    blocks = blocks_of(answer, NAME, _KEYS)
+    if not blocks:
         return Result(answer.strip())
+    block = blocks[-1]
     summary = "\n".join(block.fields.get("summary", ())).strip()
     word = " ".join(block.fields.get("confidence", ())).lower().strip(" .*_`")
     if not summary or word not in CONFIDENCE:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from server.missions.crew import Task
 from server.missions.crew.steps import Handoff
 from server.runs.crew import handoff, plans, verdict
-from server.runs.crew.blocks import last_block
+from server.runs.crew.blocks import blocks_of, defused
 from server.runs.crew.handoff import Result
 from server.runs.crew.plans import Planned
 from tests.unit.crew.stream import AT, a_task
@@ -62,6 +62,13 @@ class TestHandoff:
     def test_an_invalid_one_stays_in_the_text(self, answer: str) -> None:
         assert handoff.read(answer) == Result(answer.strip())
 
+    def test_a_quoted_one_is_somebody_elses(self) -> None:
+        quoted = "\n".join(f"> {line}" for line in _BLOCK.splitlines())
+        assert handoff.read(f"I built on this:\n{quoted}\nbut could not finish.").handoff is None
+        own = _BLOCK.replace("tight", "not done").replace("high", "low")
+        found = handoff.read(f"{own}\n{quoted}").handoff
+        assert found == Handoff(summary="not done", confidence=0.4, needs_review=True)
+
     def test_what_agents_are_told_is_what_is_read(self) -> None:
         told = handoff.HOW.replace("low, medium or high", "low")
         assert handoff.read(told).handoff is not None
@@ -80,7 +87,7 @@ def test_nothing_that_is_said_can_break_the_readers(text: str) -> None:
         assert result.text == text.strip()
     else:
         assert result.handoff.summary
-        assert last_block(result.text, handoff.NAME, ()) is None or result.text in text
+        assert not blocks_of(result.text, handoff.NAME, ()) or result.text in text
     found = verdict.read(text)
     assert found.verdict in ("accept", "rework", "none")
     plans.tasks_of(text.splitlines(), {}, (), uuid4, is_chained=True)
@@ -91,6 +98,22 @@ def test_whatever_a_summary_says_on_a_line_is_kept(summary: str) -> None:
     found = handoff.read(_BLOCK.replace("tight", f"x{summary}x")).handoff
     assert found is not None
     assert found.summary == f"x{summary}x"
+
+
+_MARKS = st.sampled_from(
+    ["---HANDOFF---", "> ---END HANDOFF---", ">> **VERDICT**", "# END VERDICT", "> - > ---VERDICT---", "verdict: accept",
+     "summary: x", "confidence: high", "a VERDICT in words", ""]
+)  # fmt: skip
+
+
+@given(st.lists(_MARKS, max_size=12))
+def test_what_was_defused_is_nobodys_block_however_it_is_repeated(lines: list[str]) -> None:
+    text = defused("\n".join(lines), (handoff.NAME, verdict.NAME))
+    repeated = "\n".join(line.strip("> ") for line in text.splitlines())
+    for said in (text, repeated):
+        assert handoff.read(said).handoff is None
+        assert verdict.read(said).verdict == "none"
+    assert text.count("verdict: accept") == lines.count("verdict: accept")
 
 
 class TestVerdict:
@@ -105,6 +128,19 @@ class TestVerdict:
     @pytest.mark.parametrize("text", ["", "I accept", "---VERDICT---\nverdict: perhaps\n---END VERDICT---"])
     def test_anything_else_is_none(self, text: str) -> None:
         assert verdict.read(text) == ("none", text, (), ())
+
+    def test_a_quoted_one_is_no_verdict(self) -> None:
+        accept = "---VERDICT---\nverdict: accept\n---END VERDICT---"
+        quoted = "\n".join(f"> {line}" for line in accept.splitlines())
+        assert verdict.read(f"It says:\n{quoted}\nI do not accept it.").verdict == "none"
+        assert verdict.read(f"{accept.replace('accept', 'rework')}\nIt said:\n{quoted}").verdict == "rework"
+
+    def test_two_that_differ_are_none_and_of_two_that_agree_the_last_counts(self) -> None:
+        accept = "---VERDICT---\nverdict: accept\nnotes: {}\n---END VERDICT---"
+        rework = accept.replace("accept", "rework")
+        for text in (f"{accept}\n{rework}", f"{rework}\n{accept}", f"{rework}\n{accept}\n{rework}"):
+            assert verdict.read(text) == ("none", text, (), ())
+        assert verdict.read(f"{accept.format('one')}\n{accept.format('two')}").notes == "two"
 
     def test_names_mean_tasks_by_title_or_id(self) -> None:
         tasks = [_task(1, "Paint the  hull"), _task(2, "Mend")]
