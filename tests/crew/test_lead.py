@@ -92,6 +92,14 @@ async def test_a_review_that_accepts_completes_the_mission_where_the_crew_says_s
     )
 
 
+async def test_a_verdict_that_tools_and_words_follow_counts(world: World) -> None:
+    await world.adjust(auto_accept_review=True)
+    mission = await world.started("then more", a_task("only"))
+    state = await world.until_status(mission, "COMPLETED")
+    assert state.review is not None
+    assert (state.review.verdict, state.review.notes) == ("accept", "review 1: accept")
+
+
 async def test_a_review_sends_work_back_and_what_builds_on_it_is_done_again(world: World) -> None:
     hull = a_task("Paint the hull")
     mast = a_task("Mend the mast")

@@ -30,14 +30,19 @@ class Found(NamedTuple):
     new: tuple[str, ...] = ()
 
 
-def read(answer: str) -> Found:
-    """The verdict of an answer; `none`, with the answer as its notes, when there is no valid one, or two that differ.
+def read(*messages: str) -> Found:
+    """What a LEAD said, in its order. The newest message with a verdict counts.
 
-    Of two that are the same the last one counts.
+    `none`, with the last message as its notes, when there is no valid one, or two in one message that differ. Of two
+    that are the same the last one counts.
     """
-    valid = {word: block for block in blocks_of(answer, NAME, _KEYS) if (word := _word(block)) is not None}
+    valid: dict[Literal["accept", "rework"], Block] = {}
+    for message in reversed(messages):
+        valid = {word: block for block in blocks_of(message, NAME, _KEYS) if (word := _word(block)) is not None}
+        if valid:
+            break
     if len(valid) != 1:
-        return Found("none", answer.strip())
+        return Found("none", messages[-1].strip() if messages else "")
     [(word, block)] = valid.items()
     notes = "\n".join(block.fields.get("notes", ())).strip() or block.rest
     if word == "accept":

@@ -143,7 +143,7 @@ class CrewWork:
             )
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        result = handoff.read(outcome.text or turn.said)
+        result = handoff.read(*turn.messages)
         return EndTask(
             task_id=turn.task_id,
             outcome="completed",
@@ -174,7 +174,7 @@ class CrewWork:
             return EndReview(reason=outcome.reason, notes=outcome.error or outcome.reason, by=turn.actor, **ended)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        found = verdict.read(outcome.text or turn.said)
+        found = verdict.read(*turn.messages)
         tasks = state.tasks.values()
         return EndReview(
             reason=outcome.reason,

@@ -69,6 +69,14 @@ class TestHandoff:
         found = handoff.read(f"{own}\n{quoted}").handoff
         assert found == Handoff(summary="not done", confidence=0.4, needs_review=True)
 
+    def test_the_newest_valid_one_of_all_messages_counts_and_what_follows_is_kept(self) -> None:
+        low = Handoff(summary="tight", confidence=0.4, needs_review=True)
+        early, late = f"One.\n{_BLOCK}", f"Two.\n{_BLOCK.replace('high', 'low')}"
+        assert handoff.read(early, late, "Bye. ") == Result("Two.\n\nBye.", low)
+        assert handoff.read(early, _BLOCK.replace("high", "so so")).handoff == Handoff(summary="tight", confidence=0.9)
+        assert handoff.read("One.", "Two.") == Result("Two.")
+        assert handoff.read() == Result("")
+
     def test_what_agents_are_told_is_what_is_read(self) -> None:
         told = handoff.HOW.replace("low, medium or high", "low")
         assert handoff.read(told).handoff is not None
@@ -141,6 +149,13 @@ class TestVerdict:
         for text in (f"{accept}\n{rework}", f"{rework}\n{accept}", f"{rework}\n{accept}\n{rework}"):
             assert verdict.read(text) == ("none", text, (), ())
         assert verdict.read(f"{accept.format('one')}\n{accept.format('two')}").notes == "two"
+
+    def test_the_newest_message_with_one_counts(self) -> None:
+        accept = "---VERDICT---\nverdict: accept\nnotes: {}\n---END VERDICT---"
+        rework = accept.replace("accept", "rework")
+        assert verdict.read(rework, accept.format("good"), "I have reported.") == ("accept", "good", (), ())
+        assert verdict.read(accept, f"{rework}\n{accept}", "Bye.") == ("none", "Bye.", (), ())
+        assert verdict.read() == ("none", "", (), ())
 
     def test_names_mean_tasks_by_title_or_id(self) -> None:
         tasks = [_task(1, "Paint the  hull"), _task(2, "Mend")]
