@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.missions.crew.drafts import lead_displaced, mission_moved, task_moved
-from server.missions.crew.state import TASK_LIFECYCLE, Mission, in_order
+from server.missions.crew.state import Mission, in_order
 from server.missions.crew.steps import Settle, TimeOut
 from storage.rules import Command, Decision
 
@@ -13,8 +13,7 @@ TIMED_OUT = "mission timed out"
 def _settle(state: Mission, command: Settle) -> Decision:
     if not state.is_worked or state.is_reopened or state.run is not None or not state.total:
         return Decision()
-    open_tasks = state.total - sum(state.stats[status] for status in TASK_LIFECYCLE.terminal)
-    blocked, failed = state.stats["BLOCKED"], state.stats["FAILED"]
+    open_tasks, blocked, failed = state.open_tasks, state.stats["BLOCKED"], state.stats["FAILED"]
     if not open_tasks and not failed:
         return Decision((mission_moved(state, "REVIEW", "engine", why="all tasks are done"),))
     if not open_tasks:

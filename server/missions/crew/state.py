@@ -233,6 +233,11 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return sum(self.stats.values())
 
     @property
+    def open_tasks(self) -> int:
+        """How many tasks have not ended."""
+        return self.total - sum(self.stats[status] for status in TASK_LIFECYCLE.terminal)
+
+    @property
     def is_worked(self) -> bool:
         """Whether the engine may begin and finish tasks."""
         return self.is_engaged and self.status == "IN_PROGRESS"

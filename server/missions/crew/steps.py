@@ -144,7 +144,7 @@ class AnnounceWaiting(Command, frozen=True, kw_only=True):
 
 
 class BeginReview(Command, frozen=True, kw_only=True):
-    """The LEAD begins to review an engaged mission in REVIEW that has no verdict yet."""
+    """The LEAD begins to review an engaged mission in REVIEW that has no verdict yet, and of which every task has ended."""
 
     run_id: UUID
     agent_id: UUID

@@ -88,7 +88,9 @@ def _plan(
 
 def _review(mission: Mission, roster: Roster, slots: int, new_id: Callable[[], UUID]) -> Next:
     lead = _leads(mission, roster)
-    if lead is None or mission.run is not None or mission.review is not None or not mission.total:
+    if lead is None or mission.run is not None or mission.review is not None:
+        return Next()
+    if not mission.total or mission.open_tasks:  # nothing was done, or a person stopped it in mid-work
         return Next()
     if slots < 1:
         return Next(is_starved=True)

@@ -194,8 +194,12 @@ class Model:
                 if part.status == "AWAITING_APPROVAL":
                     self.turn(number, "FAILED")
 
+    @property
+    def is_done(self) -> bool:
+        return all(part.status in ENDED for part in self.parts.values())
+
     def rework(self, numbers: set[int]) -> None:
-        if self.status == "REVIEW" and numbers and self.reworks < 10:
+        if self.status == "REVIEW" and self.is_done and numbers and self.reworks < 10:
             self.status, self.reworks = "IN_PROGRESS", self.reworks + 1
             self.set_back(self.behind(numbers))
 

@@ -238,6 +238,15 @@ class TestAReview:
         for stream in (people, worked(())):
             assert stream.execute(REVIEW) == []
 
+    def test_does_not_begin_while_a_task_has_not_ended(self) -> None:
+        stream = worked((), ())
+        stream.end(1)
+        stream.claim(2)
+        stream.execute(Edit(status="REVIEW"))
+        assert stream.execute(REVIEW) == []
+        stream.patch(2, "COMPLETED")
+        assert stream.execute(REVIEW)
+
     @pytest.mark.parametrize("verdict", ["accept", "none"])
     def test_leaves_the_mission_to_people(self, verdict: str) -> None:
         stream = reviewing(())

@@ -193,6 +193,17 @@ class TestReview:
     def test_a_lead_that_does_not_lead_leaves_it_to_people(self) -> None:
         assert steps(self.reviewed().state, a_roster(ANN)).commands == ()
 
+    @pytest.mark.parametrize("status", ["PENDING", "IN_PROGRESS", "AWAITING_APPROVAL"])
+    def test_what_a_person_stopped_in_mid_work_is_not_reviewed(self, status: str) -> None:
+        stream = started((1, ()), approval_required=True)
+        if status != "PENDING":
+            stream.claim(1)
+        if status == "AWAITING_APPROVAL":
+            stream.end(1, claims=False)
+        stream.execute(Edit(status="REVIEW"))
+        assert stream.task(1).status == status
+        assert steps(stream.state) == Next()
+
     def test_nothing_done_is_nothing_to_review(self) -> None:
         stream = started()
         stream.execute(Edit(status="REVIEW"))
