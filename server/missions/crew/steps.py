@@ -172,7 +172,8 @@ class EndReview(Command, frozen=True, kw_only=True):
 
 
 class Settle(Command, frozen=True, kw_only=True):
-    """See whether a worked mission is over: all tasks ended -> FAILED or REVIEW; all that are left BLOCKED -> FAILED.
+    """See whether a worked mission is over: all tasks ended -> FAILED or REVIEW; none that is left is ready, worked
+    or awaits an approval -> FAILED.
 
     One that a person sent back from REVIEW is not over before a task has changed.
     """
