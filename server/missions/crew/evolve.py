@@ -12,6 +12,7 @@ from msgspec.json import Decoder
 from server.missions.crew import events, limits
 from server.missions.crew.graph import graph_after
 from server.missions.crew.state import LIFECYCLE, WAITING, Mission, Review, Run, Task
+from server.missions.crew.steps import LOST
 from streams.event import Event
 
 _mission_created = Decoder(events.MissionCreated)
@@ -85,7 +86,9 @@ def _moved(state: Mission, event: Event) -> dict[str, Any]:
     if status == "IN_PROGRESS":
         changed["engaged_at"] = event.at if is_engaged else None
         changed["reworks"] = state.reworks + 1 if data.cause == "review" else 0
-    elif status == "PLANNING":
+    else:
+        changed["is_half_planned"] = False
+    if status == "PLANNING":
         changed |= {"has_planned": False, "review": None, "reworks": 0}
     elif status == "REVIEW":
         changed["review"] = None
@@ -158,14 +161,15 @@ def _begun(state: Mission, event: Event) -> dict[str, Any]:
         started_at=event.at,
         sequence=event.sequence,
     )
-    return {"run": run}
+    return {"run": run, "is_half_planned": data.purpose == "plan"}
 
 
 def _ended(state: Mission, event: Event) -> dict[str, Any]:
     data = _run_ended.decode(event.metadata)
     if data.purpose == "task":
         return {}  # what follows, or came before, is told of its task
-    return {"run": None, "has_planned": state.has_planned or data.has_planned}
+    is_lost = state.is_half_planned and data.reason in LOST
+    return {"run": None, "has_planned": state.has_planned or data.has_planned, "is_half_planned": is_lost}
 
 
 def _told_to_wait(state: Mission, event: Event) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from streams.event import Draft
 
 
 def _begin_planning(state: Mission, command: BeginPlanning) -> Decision:
-    if not state.is_worked or state.run is not None or state.has_planned or state.total:
+    if not state.is_worked or state.run is not None or state.has_planned:
+        return Decision()
+    if state.total and not state.is_half_planned:
         return Decision()
     return Decision((run_started(command.run_id, "plan", command.agent_id),))
 

@@ -203,6 +203,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent_id: UUID | None = None
     run: Run | None = None
     has_planned: bool = False
+    is_half_planned: bool = False
+    """The LEAD's planning was begun and has not ended, or was lost: the tasks that are there are not the whole plan."""
     review: Review | None = None
     """Of the last time that it was in REVIEW."""
     reworks: int = 0

@@ -32,7 +32,7 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BeginPlanning(Command, frozen=True, kw_only=True):
-    """The LEAD begins to plan a worked mission that has no tasks and was not planned."""
+    """The LEAD begins to plan a worked mission that was not planned, and has no tasks but those of a lost planning."""
 
     run_id: UUID
     agent_id: UUID

@@ -61,7 +61,9 @@ def next_steps(
         return Next((TimeOut(engaged_at=mission.engaged_at),))
     if mission.run is not None:
         return Next(wake_at=deadline)
-    work = _plan if not mission.total else _tasks
+    lead = roster.agents.get(mission.lead_agent_id)
+    is_theirs = lead is not None and lead.is_passive  # people plan, and say themselves when tasks begin
+    work = _plan if not mission.total or (mission.is_half_planned and not is_theirs) else _tasks
     return work(mission, roster, slots, new_id, tripped)._replace(wake_at=deadline)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from server.missions.crew import limits
 from server.missions.crew.commands import Cancel, CreateTask, Edit, NewTask, Restart
-from server.missions.crew.steps import BeginPlanning, BeginReview, EndPlanning, EndReview, Settle, TimeOut
+from server.missions.crew.steps import BeginPlanning, BeginReview, EndPlanning, EndReview, EndRun, Settle, TimeOut
 from streams.event import Event
 from tests.unit.crew.stream import LEAD, Stream, a_run, a_task, folded, said, stored_and_read
 from tests.unit.crew.test_working import worked
@@ -102,6 +102,25 @@ class TestPlanning:
         assert said(planned(stream, reason=reason, tasks=tasks, error="gone")) == [("run_ended",)]
         assert (stream.state.status, stream.state.has_planned, stream.state.total) == ("IN_PROGRESS", False, 0)
         assert stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD))
+
+    def test_that_was_lost_with_half_a_plan_is_begun_again(self) -> None:
+        stream = planning()
+        stream.execute(CreateTask(id=a_task(1), title="cut", cause="plan"))
+        stream.execute(EndRun(run_id=a_run(1), reason="crashed"))
+        assert stream.state.is_half_planned
+        assert folded(stream.events) == stream.state == stored_and_read(stream.state)
+        assert stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD))
+        stream.execute(EndPlanning(run_id=a_run(7), reason="end_turn", tasks=(NewTask(id=a_task(2), title="t"),)))
+        assert (stream.state.is_half_planned, stream.state.total) == (False, 2)
+        assert stream.execute(BeginPlanning(run_id=a_run(8), agent_id=LEAD)) == []
+
+    def test_that_a_person_ended_leaves_what_is_there_for_the_whole(self) -> None:
+        stream = planning()
+        stream.execute(CreateTask(id=a_task(1), title="cut", cause="plan"))
+        stream.execute(Edit(status="REVIEW"))
+        stream.execute(Edit(status="IN_PROGRESS"))
+        assert stream.state.is_half_planned is False
+        assert stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD)) == []
 
     def test_of_a_run_that_is_not_the_missions_is_ignored(self) -> None:
         stream = planning()

@@ -103,6 +103,15 @@ class TestPlanning:
     def test_without_a_slot_it_waits_for_one(self) -> None:
         assert steps(started().state, slots=0)[:2] == ((), True)
 
+    def test_half_a_plan_is_not_worked_but_planned_again(self) -> None:
+        stream = started()
+        stream.execute(BeginPlanning(run_id=a_run(1), agent_id=LEAD))
+        stream.add(1, cause="plan")
+        stream.execute(EndPlanning(run_id=a_run(1), reason="shutdown"))
+        assert types(steps(stream.state)) == [BeginPlanning]
+        passive = a_worker(LEAD, "Lead", is_lead=True, is_passive=True)
+        assert types(steps(stream.state, a_roster(passive, ANN))) == [Claim]
+
 
 class TestTasks:
     def test_are_begun_in_their_order_up_to_the_crews_limit(self) -> None:
