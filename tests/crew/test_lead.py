@@ -2,6 +2,7 @@
 
 from server.missions.crew.commands import CreateTask, Edit
 from tests.crew.conftest import NewWorld
+from tests.crew.test_runs import answer, question
 from tests.crew.world import World, a_task
 
 
@@ -45,6 +46,19 @@ async def test_a_lead_that_plans_by_tools_makes_tasks_over_http(new_world: NewWo
         assert "assigned_agent is not in the mission's crew; it has: lead, ann" in results[2]
         assert str(hull.id) in results[3]
         await world.until(mission, lambda state: any(task.waiting for task in state.tasks.values()))
+
+
+async def test_a_person_who_adds_a_task_meanwhile_takes_nothing_of_the_leads_plan(world: World) -> None:
+    mission = await world.started("ask May I?\nplan: hull\nplan: mast <- hull, keel")
+    call = await question(world, mission)
+    keel: CreateTask = a_task("keel")
+    await world.execute(mission, keel)
+    async with world.http() as http:
+        await answer(http, call, "allow")
+    state = await world.until(mission, lambda state: state.has_planned)
+    by_title = {task.title: task for task in state.tasks.values()}
+    assert by_title.keys() == {"keel", "hull", "mast"}
+    assert set(by_title["mast"].depends_on) == {keel.id, by_title["hull"].id}
 
 
 async def test_people_have_the_crew_api_for_tasks_and_no_other(world: World) -> None:

@@ -111,7 +111,10 @@ def _task_made(state: Mission, event: Event) -> dict[str, Any]:
         max_iterations=data.max_iterations,
         approval_required=data.approval_required,
     )
-    return _with(state, [task])
+    run = state.run
+    if run is not None and data.cause == "plan":
+        run = msgspec.structs.replace(run, made=run.made + 1)
+    return {**_with(state, [task]), "run": run}
 
 
 def _task_edited(state: Mission, event: Event) -> dict[str, Any]:

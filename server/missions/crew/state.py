@@ -166,6 +166,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: UUID
     started_at: datetime
     sequence: int
+    made: int = 0
+    """How many tasks it has planned by tool."""
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):

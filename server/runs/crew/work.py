@@ -163,8 +163,9 @@ class CrewWork:
             return EndPlanning(reason=outcome.reason, error=outcome.error or outcome.reason, by=turn.actor, **ended)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        made = state.total > 0
-        tasks = () if made else plans.tasks_of(turn.plan, roster.slugs, (), uuids.uuid7, is_chained=True)
+        is_made = state.run is not None and state.run.made > 0
+        lines = () if is_made else turn.plan
+        tasks = plans.tasks_of(lines, roster.slugs, state.tasks.values(), uuids.uuid7, is_chained=True)
         return EndPlanning(reason=outcome.reason, tasks=tasks, by=turn.actor, **ended)
 
     async def _reviewed(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Command:
