@@ -56,7 +56,7 @@ class EndPlanning(Command, frozen=True, kw_only=True):
 
 
 class Claim(Command, frozen=True, kw_only=True):
-    """Give a ready task of a worked mission to an agent's run; PENDING -> IN_PROGRESS."""
+    """Give a ready task of a worked mission to an agent's run; PENDING -> IN_PROGRESS. Not when people gave it to another."""
 
     task_id: UUID
     agent_id: UUID
@@ -133,6 +133,8 @@ class FailTask(Command, frozen=True, kw_only=True):
     task_id: UUID
     error: str
     run_id: UUID | None = None
+    agent_id: UUID | None = None
+    """Without a run: whom the task was given to when this was decided. If it is another's now, nothing happens."""
 
 
 class AnnounceWaiting(Command, frozen=True, kw_only=True):

@@ -122,11 +122,11 @@ def _tasks(
             worker = roster.agents.get(task.agent_id)
             fault = NOT_IN_CREW
         if worker is None:
-            commands.append(FailTask(task_id=task.id, error=fault))
+            commands.append(FailTask(task_id=task.id, error=fault, agent_id=task.agent_id))
         elif worker.backend is None:
             commands += _announcement(task, worker)
         elif (why := tripped(worker.id)) is not None:
-            commands.append(FailTask(task_id=task.id, error=why))
+            commands.append(FailTask(task_id=task.id, error=why, agent_id=task.agent_id))
         elif room < 1:
             continue
         elif slots < 1:

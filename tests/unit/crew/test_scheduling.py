@@ -165,7 +165,7 @@ class TestTasks:
 
     def test_somebody_of_another_crew_fails_it(self) -> None:
         [step] = steps(started((1, ()), agent_id=GONE).state).commands
-        assert step == FailTask(task_id=a_task(1), error=NOT_IN_CREW)
+        assert step == FailTask(task_id=a_task(1), error=NOT_IN_CREW, agent_id=GONE)
 
     def test_manual_ones_are_announced_once_and_again_for_another_reason(self) -> None:
         stream = started((1, ()), agent_id=HAND)
