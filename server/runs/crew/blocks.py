@@ -55,14 +55,14 @@ def _block(lines: list[str], begin: int, end: int, keys: Collection[str]) -> Blo
 
 
 def _fields(lines: list[str], keys: Collection[str]) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    values: list[str] = []
+    found: dict[str, list[list[str]]] = {}
+    value: list[str] | None = None
     for line in lines:
-        key, colon, value = line.partition(":")
+        key, colon, rest = line.partition(":")
         key = key.strip(_DECORATION).lower()
         if colon and key in keys:
-            values = found.setdefault(key, [])
-            values.append(value.lstrip(_DECORATION).rstrip())
-        elif values:
-            values[-1] = f"{values[-1]}\n{line.rstrip()}"
-    return {key: [value.strip() for value in texts] for key, texts in found.items()}
+            value = [rest.lstrip(_DECORATION).rstrip()]
+            found.setdefault(key, []).append(value)
+        elif value is not None:
+            value.append(line.rstrip())
+    return {key: ["\n".join(value).strip() for value in values] for key, values in found.items()}

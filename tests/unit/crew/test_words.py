@@ -1,5 +1,6 @@
 """What agents say, read: hand-offs, verdicts, plans; in the form that they were told, decorated, and as nonsense."""
 
+import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.agents.mapper import MAX_PLAN
 from server.missions.crew import Task
 from server.missions.crew.steps import Handoff
 from server.runs.crew import handoff, plans, verdict
@@ -124,6 +126,16 @@ def test_what_was_defused_is_nobodys_block_however_it_is_repeated(lines: list[st
     assert text.count("verdict: accept") == lines.count("verdict: accept")
 
 
+def test_long_answers_are_read_in_the_time_of_their_length() -> None:
+    """Not of its square, which is many seconds for so many lines."""
+    text = _BLOCK.replace("tight", "tight" + "\n" * 400_000 + "and dry")
+    began = time.process_time()
+    found = handoff.read(text).handoff
+    assert time.process_time() - began < 1.5
+    assert found is not None
+    assert len(found.summary) == len("tight" + "\n" * 400_000 + "and dry")
+
+
 class TestVerdict:
     def test_accept(self) -> None:
         found = verdict.read("Fine.\n---VERDICT---\nverdict: accept\nnotes: all there\n---END VERDICT---")
@@ -210,6 +222,10 @@ class TestPlans:
         free, *_ = plans.tasks_of(["one", "two", "three <- one"], {}, (), _ids(), is_chained=True)[::-1]
         assert len(free.depends_on) <= 1
         assert [task.depends_on for task in plans.tasks_of(["one", "two"], {}, (), _ids())] == [(), ()]
+
+    def test_one_answer_has_as_many_as_a_plan_has_steps(self) -> None:
+        made = plans.tasks_of((f"task {number}" for number in range(5_000)), {}, (), uuid4)
+        assert (len(made), made[-1].title) == (MAX_PLAN, f"task {MAX_PLAN - 1}")
 
     def test_a_circle_does_not_stop_anybody(self) -> None:
         assert {task.title for task in plans.tasks_of(["a <- b", "b <- a"], {}, (), _ids())} == {"a", "b"}
