@@ -14,7 +14,7 @@ def send(**message: Any) -> None:
     sys.stdout.flush()
 
 
-def update(kind: str, **fields: Any) -> None:
+def update(kind: str, /, **fields: Any) -> None:
     send(method="session/update", params={"sessionId": "s", "update": {"sessionUpdate": kind, **fields}})
 
 
@@ -73,6 +73,10 @@ def turn(message: str) -> str | None:
         elif step.verb == "propose":
             lines = step.rest.splitlines()
             update("plan", entries=[{"content": line, "priority": "medium", "status": "pending"} for line in lines])
+    if "then more" in brief.lines:
+        for number in range(12):
+            update("tool_call", toolCallId=f"more{number}", title="look", kind="other", status="completed")
+            update("agent_message_chunk", content={"type": "text", "text": "Bye."})
     return None
 
 

@@ -2,6 +2,7 @@
 
 from server.missions.crew.commands import CreateTask, Edit
 from tests.crew.conftest import NewWorld
+from tests.crew.test_runs import answer, question
 from tests.crew.world import World, a_task
 
 
@@ -47,6 +48,19 @@ async def test_a_lead_that_plans_by_tools_makes_tasks_over_http(new_world: NewWo
         await world.until(mission, lambda state: any(task.waiting for task in state.tasks.values()))
 
 
+async def test_a_person_who_adds_a_task_meanwhile_takes_nothing_of_the_leads_plan(world: World) -> None:
+    mission = await world.started("ask May I?\nplan: hull\nplan: mast <- hull, keel")
+    call = await question(world, mission)
+    keel: CreateTask = a_task("keel")
+    await world.execute(mission, keel)
+    async with world.http() as http:
+        await answer(http, call, "allow")
+    state = await world.until(mission, lambda state: state.has_planned)
+    by_title = {task.title: task for task in state.tasks.values()}
+    assert by_title.keys() == {"keel", "hull", "mast"}
+    assert set(by_title["mast"].depends_on) == {keel.id, by_title["hull"].id}
+
+
 async def test_people_have_the_crew_api_for_tasks_and_no_other(world: World) -> None:
     mission = await world.mission()
     async with world.http() as http, http.post(f"/api/control/missions/{mission}/tasks", json={"title": "x"}) as answer:
@@ -90,6 +104,14 @@ async def test_a_review_that_accepts_completes_the_mission_where_the_crew_says_s
         True,
         world.agents["Lead"].id,
     )
+
+
+async def test_a_verdict_that_tools_and_words_follow_counts(world: World) -> None:
+    await world.adjust(auto_accept_review=True)
+    mission = await world.started("then more", a_task("only"))
+    state = await world.until_status(mission, "COMPLETED")
+    assert state.review is not None
+    assert (state.review.verdict, state.review.notes) == ("accept", "review 1: accept")
 
 
 async def test_a_review_sends_work_back_and_what_builds_on_it_is_done_again(world: World) -> None:

@@ -150,3 +150,12 @@ async def test_the_leads_run_is_shown_among_those_that_run(world: World) -> None
         assert [shown["mission_id"] for shown in await reply.json()] == [str(mission)]
     await world.execute(mission, Cancel())
     await world.settled()
+
+
+async def test_a_hand_off_that_tools_and_words_follow_passes_the_gate(world: World) -> None:
+    await world.adjust(escalation_config=json.dumps({"require_approval_below": 0.5}))
+    task = a_task("low", description="handoff: unsure [low]\nthen more")
+    mission = await world.started(None, task)
+    state = await world.until(mission, lambda state: state.tasks[task.id].completed_at is not None)
+    assert state.tasks[task.id].status == "AWAITING_APPROVAL"
+    assert state.tasks[task.id].handoff_context == "unsure"

@@ -17,7 +17,7 @@ _OWN = {"plan": "## Mission", "review": "## Mission", "task": "## Task"}
 _HEADINGS = frozenset(
     {
         "## Mission", "## Plan", "## Task", "## Your crew", "## How to plan", "## What it builds on", "## How to end",
-        "## Results", "## How to judge",
+        "## Results", "## How to judge", "## Planned already",
     }
 )  # fmt: skip
 _NUMBER = re.compile(r"This is (?:attempt|review) (\d+)")

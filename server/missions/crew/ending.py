@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.missions.crew.drafts import lead_displaced, mission_moved, task_moved
-from server.missions.crew.state import TASK_LIFECYCLE, Mission, in_order
+from server.missions.crew.state import Mission, in_order
 from server.missions.crew.steps import Settle, TimeOut
 from storage.rules import Command, Decision
 
@@ -13,14 +13,13 @@ TIMED_OUT = "mission timed out"
 def _settle(state: Mission, command: Settle) -> Decision:
     if not state.is_worked or state.is_reopened or state.run is not None or not state.total:
         return Decision()
-    open_tasks = state.total - sum(state.stats[status] for status in TASK_LIFECYCLE.terminal)
-    blocked, failed = state.stats["BLOCKED"], state.stats["FAILED"]
+    open_tasks, failed = state.open_tasks, state.stats["FAILED"]
     if not open_tasks and not failed:
         return Decision((mission_moved(state, "REVIEW", "engine", why="all tasks are done"),))
     if not open_tasks:
         return Decision((mission_moved(state, "FAILED", "engine", why=f"{failed} of {state.total} tasks failed"),))
-    if open_tasks == blocked:
-        why = f"{blocked} of {state.total} tasks wait for tasks that will not be completed"
+    if not (state.stats["IN_PROGRESS"] or state.stats["AWAITING_APPROVAL"] or state.graph.ready):
+        why = f"{open_tasks} of {state.total} tasks wait for tasks that will not be completed"
         return Decision((mission_moved(state, "FAILED", "engine", why=why),))
     return Decision()
 

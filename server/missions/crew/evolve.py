@@ -13,6 +13,7 @@ from msgspec.json import Decoder
 from server.missions.crew import events, limits
 from server.missions.crew.graph import graph_after
 from server.missions.crew.state import LIFECYCLE, WAITING, Mission, Review, Run, Task
+from server.missions.crew.steps import LOST
 from streams.event import Event
 
 _mission_created = Decoder(events.MissionCreated)
@@ -116,7 +117,9 @@ def _moved(state: Mission, event: Event) -> dict[str, Any]:
     if status == "IN_PROGRESS":
         changed["engaged_at"] = event.at if is_engaged else None
         changed["reworks"] = state.reworks + 1 if data.cause == "review" else 0
-    elif status == "PLANNING":
+    else:
+        changed["is_half_planned"] = False
+    if status == "PLANNING":
         changed |= {"has_planned": False, "review": None, "reworks": 0}
     elif status == "REVIEW":
         changed["review"] = None
@@ -139,7 +142,10 @@ def _task_made(state: Mission, event: Event) -> dict[str, Any]:
         max_iterations=data.max_iterations,
         approval_required=data.approval_required,
     )
-    return _with(state, [task])
+    run = state.run
+    if run is not None and data.cause == "plan":
+        run = msgspec.structs.replace(run, made=run.made + 1)
+    return {**_with(state, [task]), "run": run}
 
 
 def _task_edited(state: Mission, event: Event) -> dict[str, Any]:
@@ -189,14 +195,15 @@ def _begun(state: Mission, event: Event) -> dict[str, Any]:
         started_at=event.at,
         sequence=event.sequence,
     )
-    return {"run": run}
+    return {"run": run, "is_half_planned": data.purpose == "plan"}
 
 
 def _ended(state: Mission, event: Event) -> dict[str, Any]:
     data = _run_ended.decode(event.metadata)
     if data.purpose == "task":
         return {}  # what follows, or came before, is told of its task
-    return {"run": None, "has_planned": state.has_planned or data.has_planned}
+    is_lost = state.is_half_planned and data.reason in LOST
+    return {"run": None, "has_planned": state.has_planned or data.has_planned, "is_half_planned": is_lost}
 
 
 def _told_to_wait(state: Mission, event: Event) -> dict[str, Any]:

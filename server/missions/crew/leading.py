@@ -19,7 +19,9 @@ from streams.event import Draft
 
 
 def _begin_planning(state: Mission, command: BeginPlanning) -> Decision:
-    if not state.is_worked or state.run is not None or state.has_planned or state.total:
+    if not state.is_worked or state.run is not None or state.has_planned:
+        return Decision()
+    if state.total and not state.is_half_planned:
         return Decision()
     return Decision((run_started(command.run_id, "plan", command.agent_id),))
 
@@ -65,6 +67,8 @@ def _plan_task(state: Mission, command: PlanTask) -> Decision:
 def _begin_review(state: Mission, command: BeginReview) -> Decision:
     if not state.is_engaged or state.status != "REVIEW" or state.run is not None or state.review is not None:
         return Decision()
+    if state.open_tasks:  # a person brought it here in mid-work, and decides on it
+        return Decision()
     return Decision((run_started(command.run_id, "review", command.agent_id),))
 
 
@@ -76,7 +80,7 @@ def _end_review(state: Mission, command: EndReview) -> Decision:
     if command.reason in LOST:
         return Decision((ended,))
     follow: list[Draft] = []
-    if command.verdict == "accept" and command.auto_accept:
+    if command.verdict == "accept" and command.auto_accept and not state.open_tasks:
         follow = [mission_moved(state, "COMPLETED", "review", why="accepted by the LEAD", by=command.by)]
     elif command.verdict == "rework" and state.reworks < limits.MAX_REWORKS:
         follow = _rework(state, command)

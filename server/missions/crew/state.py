@@ -168,6 +168,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: UUID
     started_at: datetime
     sequence: int
+    made: int = 0
+    """How many tasks it has planned by tool."""
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +207,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent_id: UUID | None = None
     run: Run | None = None
     has_planned: bool = False
+    is_half_planned: bool = False
+    """The LEAD's planning was begun and has not ended, or was lost: the tasks that are there are not the whole plan."""
     review: Review | None = None
     """Of the last time that it was in REVIEW."""
     reworks: int = 0
@@ -233,6 +237,11 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def total(self) -> int:
         """How many tasks there are; known without them."""
         return sum(self.stats.values())
+
+    @property
+    def open_tasks(self) -> int:
+        """How many tasks have not ended."""
+        return self.total - sum(self.stats[status] for status in TASK_LIFECYCLE.terminal)
 
     @property
     def is_worked(self) -> bool:

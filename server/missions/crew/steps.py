@@ -32,7 +32,7 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BeginPlanning(Command, frozen=True, kw_only=True):
-    """The LEAD begins to plan a worked mission that has no tasks and was not planned."""
+    """The LEAD begins to plan a worked mission that was not planned, and has no tasks but those of a lost planning."""
 
     run_id: UUID
     agent_id: UUID
@@ -56,7 +56,7 @@ class EndPlanning(Command, frozen=True, kw_only=True):
 
 
 class Claim(Command, frozen=True, kw_only=True):
-    """Give a ready task of a worked mission to an agent's run; PENDING -> IN_PROGRESS."""
+    """Give a ready task of a worked mission to an agent's run; PENDING -> IN_PROGRESS. Not when people gave it to another."""
 
     task_id: UUID
     agent_id: UUID
@@ -133,6 +133,8 @@ class FailTask(Command, frozen=True, kw_only=True):
     task_id: UUID
     error: str
     run_id: UUID | None = None
+    agent_id: UUID | None = None
+    """Without a run: whom the task was given to when this was decided. If it is another's now, nothing happens."""
 
 
 class AnnounceWaiting(Command, frozen=True, kw_only=True):
@@ -144,7 +146,7 @@ class AnnounceWaiting(Command, frozen=True, kw_only=True):
 
 
 class BeginReview(Command, frozen=True, kw_only=True):
-    """The LEAD begins to review an engaged mission in REVIEW that has no verdict yet."""
+    """The LEAD begins to review an engaged mission in REVIEW that has no verdict yet, and of which every task has ended."""
 
     run_id: UUID
     agent_id: UUID
@@ -172,7 +174,8 @@ class EndReview(Command, frozen=True, kw_only=True):
 
 
 class Settle(Command, frozen=True, kw_only=True):
-    """See whether a worked mission is over: all tasks ended -> FAILED or REVIEW; all that are left BLOCKED -> FAILED.
+    """See whether a worked mission is over: all tasks ended -> FAILED or REVIEW; none that is left is ready, worked
+    or awaits an approval -> FAILED.
 
     One that a person sent back from REVIEW is not over before a task has changed.
     """

@@ -21,6 +21,8 @@ def _claim(state: Mission, command: Claim) -> Decision:
     if not state.is_worked or command.task_id not in state.graph.ready:
         return Decision()
     task = state.tasks[command.task_id]
+    if task.agent_id not in (None, command.agent_id):
+        return Decision()
     run = {"agent_id": command.agent_id, "run_id": command.run_id, "assignment_id": command.run_id}
     return Decision(
         (
@@ -165,7 +167,8 @@ def _fail(state: Mission, command: FailTask) -> Decision:
     task = state.tasks.get(command.task_id)
     if task is None or task.run_id != command.run_id:
         return Decision()
-    if task.run_id is None and not (state.is_worked and task.status == "PENDING"):
+    is_waiting = state.is_worked and task.status == "PENDING" and task.agent_id == command.agent_id
+    if task.run_id is None and not is_waiting:
         return Decision()
     error = limits.kept(command.error, state) or "failed"
     moved = task_moved(task, "FAILED", "dispatch", fields={"run_id": None, "error_message": error}, why=error)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-_DECORATION = " \t*_`#>-"
+_DECORATION = " \t*_`#-"
+_QUOTING = ">"
 _FENCE = re.compile(r"\s*```\w*\s*")
 
 
@@ -15,37 +16,53 @@ class Block(NamedTuple):
     rest: str
 
 
-def last_block(text: str, name: str, keys: Collection[str]) -> Block | None:
-    """The last whole block `---NAME---` … `---END NAME---` of a text; None without one.
+def blocks_of(text: str, name: str, keys: Collection[str]) -> list[Block]:
+    """The whole blocks `---NAME---` … `---END NAME---` of a text, in their order.
 
     A line `key: value` begins a value, the lines after it go on with it. What stands before the first key, and keys
-    that are not among `keys`, say nothing. Models decorate: signs of Markdown around a marker or a key do no harm.
+    that are not among `keys`, say nothing. Models decorate: signs of Markdown around a marker or a key do no harm. A
+    block in a Markdown quote is somebody else's, and none.
     """
     lines = text.splitlines()
-    marks = [(at, _plain(line)) for at, line in enumerate(lines) if name in line]
-    end = next((at for at, line in reversed(marks) if line == f"END {name}"), None)
-    begin = next((at for at, line in reversed(marks) if end is not None and at < end and line == name), None)
-    if begin is None or end is None:
-        return None
+    found: list[Block] = []
+    begin: int | None = None
+    for at, line in enumerate(lines):
+        if name not in line:
+            continue
+        mark = line.strip(_DECORATION)
+        if mark == name:
+            begin = at
+        elif mark == f"END {name}" and begin is not None:
+            found.append(_block(lines, begin, at, keys))
+            begin = None
+    return found
+
+
+def defused(text: str, names: Collection[str]) -> str:
+    """A text in which no line marks a block of these names any more, however it is quoted and repeated."""
+    if not any(name in text for name in names):
+        return text
+    marks = {*names, *(f"END {name}" for name in names)}
+    plain = ((line, line.strip(_DECORATION + _QUOTING)) for line in text.splitlines())
+    return "\n".join(f"({mark})" if mark in marks else line for line, mark in plain)
+
+
+def _block(lines: list[str], begin: int, end: int, keys: Collection[str]) -> Block:
     before, after = lines[:begin], lines[end + 1 :]
     if before and after and _FENCE.fullmatch(before[-1]) and _FENCE.fullmatch(after[0]):
         before, after = before[:-1], after[1:]
     return Block(_fields(lines[begin + 1 : end], keys), "\n".join([*before, *after]).strip())
 
 
-def _plain(line: str) -> str:
-    return line.strip(_DECORATION)
-
-
 def _fields(lines: list[str], keys: Collection[str]) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    values: list[str] = []
+    found: dict[str, list[list[str]]] = {}
+    value: list[str] | None = None
     for line in lines:
-        key, colon, value = line.partition(":")
-        key = _plain(key).lower()
+        key, colon, rest = line.partition(":")
+        key = key.strip(_DECORATION).lower()
         if colon and key in keys:
-            values = found.setdefault(key, [])
-            values.append(value.lstrip(_DECORATION).rstrip())
-        elif values:
-            values[-1] = f"{values[-1]}\n{line.rstrip()}"
-    return {key: [value.strip() for value in texts] for key, texts in found.items()}
+            value = [rest.lstrip(_DECORATION).rstrip()]
+            found.setdefault(key, []).append(value)
+        elif value is not None:
+            value.append(line.rstrip())
+    return {key: ["\n".join(value).strip() for value in values] for key, values in found.items()}

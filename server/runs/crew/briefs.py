@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from server.missions.crew.limits import cut, size_of
 from server.missions.crew.state import Mission, Task, in_order
 from server.runs.crew import handoff, plans, verdict
+from server.runs.crew.blocks import defused
 from server.runs.crew.roster import Roster, Worker
 
 MAX_BYTES = 32 << 10
@@ -18,25 +19,51 @@ _MARK_BYTES = 64
 HEAD = "Missionstream crew brief:"
 """Begins every brief; the purpose follows."""
 TASK_HEADING, MISSION_HEADING = "## Task", "## Mission"
+_MARKERS = (handoff.NAME, verdict.NAME)
+"""Whose blocks only the agent itself may write: in what others wrote they mark nothing, not even where it is repeated."""
 _BUILDS_ON = "## What it builds on"
 _RESULTS = "## Results"
+_CREW = "## Your crew"
+_MADE = "## Planned already"
+_NOT_AGAIN = "You were cut off. These tasks are there; do not make them again, and add what is missing:"
 
 
 def planning(mission: Mission, roster: Roster, lead: Worker) -> str:
-    """The brief of the LEAD that plans."""
-    crew = [f"@{worker.slug}: {_who(worker)}" for worker in roster.agents.values() if worker.id != lead.id]
-    return _joined(
+    """The brief of the LEAD that plans; anew, when its planning was lost, with the tasks that it had made."""
+    before = [
         f"{HEAD} plan",
         _role(lead, roster, "You lead it. Plan this mission; do not do the work yourself."),
         *_mission(mission),
-        "## Your crew\n" + ("\n".join(crew) or "There is nobody else: its tasks will be yours."),
+    ]
+    crew = [f"@{worker.slug}: {_who(worker)}" for worker in roster.agents.values() if worker.id != lead.id]
+    made = [f"> {_plain(' '.join(task.title.split()), 200)} ({task.id})" for task in in_order(mission.tasks.values())]
+    how = (
         "## How to plan\n"
         "Break the mission into tasks that one agent can do in one go. Make each with the tool create_task: its title, a "
         "description that says all its agent must know, depends_on with the ids of tasks that must be completed before, "
         "and assigned_agent with a slug of your crew, or without one for whoever has least to do.\n"
         "If you have no such tool, keep a plan (your list of steps) instead: each of its entries becomes a task, in this "
-        f"notation:\n{plans.HOW}",
+        f"notation:\n{plans.HOW}"
     )
+    room = MAX_BYTES - size_of(_joined(*before, how)) - 4
+    there = [_listed(f"{_MADE}\n{_NOT_AGAIN}", made, room // 2)] if made else []
+    room -= size_of(_joined(*there)) + 4
+    alone = "There is nobody else: its tasks will be yours."
+    return _joined(*before, *there, _listed(_CREW, crew or [alone], room), how)
+
+
+def _listed(heading: str, lines: Sequence[str], room: int) -> str:
+    """A list, of at most `room` bytes with its heading."""
+    room -= size_of(heading) + 2
+    shown: list[str] = []
+    for left in range(len(lines), 0, -1):
+        line = lines[len(lines) - left]
+        room -= size_of(line) + 1
+        if room < _MARK_BYTES:
+            shown.append(f"({left} more, for which there is no room)")
+            break
+        shown.append(line)
+    return "\n".join([heading, *shown])
 
 
 def task(mission: Mission, roster: Roster, worker: Worker, this: Task, failure: str | None = None) -> str:
@@ -85,27 +112,31 @@ def _role(worker: Worker, roster: Roster, what: str) -> str:
 
 
 def _who(worker: Worker) -> str:
-    return f"{worker.name}, {worker.role_title}" if worker.role_title else worker.name
+    return cut(f"{worker.name}, {worker.role_title}" if worker.role_title else worker.name, 1_000)
 
 
 def _mission(mission: Mission) -> list[str]:
     parts = [f"{MISSION_HEADING}\n{_entitled(mission.title, mission.description)}"]
     if mission.plan:
-        parts.append(f"## Plan\n{cut(mission.plan, MAX_TEXT_BYTES)}")
+        parts.append(f"## Plan\n{_plain(mission.plan, MAX_TEXT_BYTES)}")
     return parts
 
 
 def _entitled(title: str, description: str | None) -> str:
-    text = cut(title, 500)
-    return f"{text}\n\n{cut(description, MAX_TEXT_BYTES)}" if description else text
+    text = _plain(title, 500)
+    return f"{text}\n\n{_plain(description, MAX_TEXT_BYTES)}" if description else text
+
+
+def _plain(text: str, room: int) -> str:
+    return cut(defused(text, _MARKERS), room)
 
 
 class _Said:
     """What somebody else said: a title, and a text that is cut as the room allows."""
 
     def __init__(self, title: str, text: str) -> None:
-        self.title = f"### {cut(' '.join(title.split()), 200)}"
-        self.text = text
+        self.title = f"### {_plain(' '.join(title.split()), 200)}"
+        self.text = defused(text, _MARKERS)
 
     def within(self, room: int) -> str:
         quoted = "\n".join(f"> {line}" for line in self.text.splitlines())

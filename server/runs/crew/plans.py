@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
 from server.missions.crew.commands import NewTask
-from server.missions.crew.limits import MAX_ITERATIONS, MAX_TASKS
+from server.missions.crew.limits import MAX_ITERATIONS
 from server.missions.crew.state import Task
 
 HOW = """\
@@ -16,6 +17,8 @@ TITLE [<- TITLE, TITLE] [@agent] [xN] [!approval] [:: DESCRIPTION]
 people before it counts as done. Leave out what you do not need."""
 """What a LEAD is told about the notation."""
 
+MAX_PLANNED = 200
+"""Tasks of one answer: as many as a plan has steps."""
 _NEEDS = " <- "
 _TELLS = " :: "
 _ATTEMPTS = re.compile(r"x\d{1,2}")
@@ -68,12 +71,12 @@ def tasks_of(
     *,
     is_chained: bool = False,
 ) -> tuple[NewTask, ...]:
-    """The tasks of a plan, each after those that it needs. `agents` are ids by slug.
+    """The tasks of a plan, at most MAX_PLANNED, each after those that it needs. `agents` are ids by slug.
 
     Names that mean no task, and agents that nobody knows, are left out: agents are not argued with. `is_chained`: where
     no line says what it needs, each needs the one before it, as a list of steps is meant.
     """
-    found = [task for line in lines if (task := planned(line)) is not None][:MAX_TASKS]
+    found = list(islice((task for line in lines if (task := planned(line)) is not None), MAX_PLANNED))
     ids = [new_id() for _ in found]
     known = {_key(task.title): task.id for task in existing}
     known |= {_key(task.title): task_id for task, task_id in zip(reversed(found), reversed(ids), strict=True)}

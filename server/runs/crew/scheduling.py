@@ -61,7 +61,9 @@ def next_steps(
         return Next((TimeOut(engaged_at=mission.engaged_at),))
     if mission.run is not None:
         return Next(wake_at=deadline)
-    work = _plan if not mission.total else _tasks
+    lead = roster.agents.get(mission.lead_agent_id)
+    is_theirs = lead is not None and lead.is_passive  # people plan, and say themselves when tasks begin
+    work = _plan if not mission.total or (mission.is_half_planned and not is_theirs) else _tasks
     return work(mission, roster, slots, new_id, tripped)._replace(wake_at=deadline)
 
 
@@ -88,7 +90,9 @@ def _plan(
 
 def _review(mission: Mission, roster: Roster, slots: int, new_id: Callable[[], UUID]) -> Next:
     lead = _leads(mission, roster)
-    if lead is None or mission.run is not None or mission.review is not None or not mission.total:
+    if lead is None or mission.run is not None or mission.review is not None:
+        return Next()
+    if not mission.total or mission.open_tasks:  # nothing was done, or a person stopped it in mid-work
         return Next()
     if slots < 1:
         return Next(is_starved=True)
@@ -118,11 +122,11 @@ def _tasks(
             worker = roster.agents.get(task.agent_id)
             fault = NOT_IN_CREW
         if worker is None:
-            commands.append(FailTask(task_id=task.id, error=fault))
+            commands.append(FailTask(task_id=task.id, error=fault, agent_id=task.agent_id))
         elif worker.backend is None:
             commands += _announcement(task, worker)
         elif (why := tripped(worker.id)) is not None:
-            commands.append(FailTask(task_id=task.id, error=why))
+            commands.append(FailTask(task_id=task.id, error=why, agent_id=task.agent_id))
         elif room < 1:
             continue
         elif slots < 1:

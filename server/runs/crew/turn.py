@@ -6,16 +6,22 @@ from msgspec.json import Decoder
 
 from server.missions.crew import KIND, Mission
 from server.missions.crew.events import RunStarted
+from server.runs.crew import handoff, verdict
 from server.runs.turn import Turn
 from storage.writer import Writers
 from streams.event import Draft, Event
 from streams.hub import Hub
 
+MAX_MESSAGES = 8
 _run_started = Decoder(RunStarted)
 
 
 class CrewTurn(Turn):
-    """A turn of a crew's agent, begun by a run_started. `said` is the agent's last message, `plan` its steps to be done."""
+    """A turn of a crew's agent, begun by a run_started. `plan` is the agent's steps to be done.
+
+    `messages` are those of its messages that may have a hand-off or a verdict, the newest MAX_MESSAGES of them, and the
+    last one of all. An agent that uses a tool after its hand-off has still handed off.
+    """
 
     def __init__(self, started: Event, seat: str, writers: Writers, hub: Hub) -> None:
         super().__init__(started.workspace_id, started.stream_id, KIND, started, writers, hub)
@@ -24,7 +30,7 @@ class CrewTurn(Turn):
         self.crew_agent_id = self.agent_id = run.agent_id
         self.task_id = run.task_id
         self.seat = seat
-        self.said = ""
+        self.messages: list[str] = []
         self.plan: list[str] = []
         marks = {"run_id": run.run_id, "task_id": run.task_id, "agent_id": run.agent_id}
         self.marks = {name: str(value) for name, value in marks.items() if value is not None}
@@ -39,7 +45,17 @@ class CrewTurn(Turn):
     async def record(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
             if draft.type == "assistant_message":
-                self.said = draft.content
+                self._hear(draft.content)
             elif draft.metadata.get("kind") == "plan":
                 self.plan = [step["content"] for step in draft.metadata["entries"] if step["status"] != "completed"]
         await super().record(drafts)
+
+    def _hear(self, message: str) -> None:
+        if self.messages and not _may_count(self.messages[-1]):
+            self.messages.pop()
+        self.messages.append(message)
+        del self.messages[:-MAX_MESSAGES]
+
+
+def _may_count(message: str) -> bool:
+    return handoff.NAME in message or verdict.NAME in message

@@ -1,11 +1,11 @@
 """The LEAD's verdict on the finished work: read from its answer. Pure."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from server.missions.crew.state import Task, Verdict
-from server.runs.crew.blocks import last_block
+from server.runs.crew.blocks import Block, blocks_of
 
 NAME = "VERDICT"
 _KEYS = ("verdict", "rework", "new", "notes")
@@ -30,17 +30,29 @@ class Found(NamedTuple):
     new: tuple[str, ...] = ()
 
 
-def read(answer: str) -> Found:
-    """The verdict of an answer; `none`, with the answer as its notes, when there is no valid one."""
-    block = last_block(answer, NAME, _KEYS)
-    fields = block.fields if block is not None else {}
-    word = " ".join(fields.get("verdict", ())).lower().strip(" .*_`")
-    if block is None or word not in ("accept", "rework"):
-        return Found("none", answer.strip())
-    notes = "\n".join(fields.get("notes", ())).strip() or block.rest
+def read(*messages: str) -> Found:
+    """What a LEAD said, in its order. The newest message with a verdict counts.
+
+    `none`, with the last message as its notes, when there is no valid one, or two in one message that differ. Of two
+    that are the same the last one counts.
+    """
+    valid: dict[Literal["accept", "rework"], Block] = {}
+    for message in reversed(messages):
+        valid = {word: block for block in blocks_of(message, NAME, _KEYS) if (word := _word(block)) is not None}
+        if valid:
+            break
+    if len(valid) != 1:
+        return Found("none", messages[-1].strip() if messages else "")
+    [(word, block)] = valid.items()
+    notes = "\n".join(block.fields.get("notes", ())).strip() or block.rest
     if word == "accept":
         return Found("accept", notes)
-    return Found("rework", notes, _lines(fields.get("rework", ())), _lines(fields.get("new", ())))
+    return Found("rework", notes, _lines(block.fields.get("rework", ())), _lines(block.fields.get("new", ())))
+
+
+def _word(block: Block) -> Literal["accept", "rework"] | None:
+    word = " ".join(block.fields.get("verdict", ())).lower().strip(" .*_`")
+    return "accept" if word == "accept" else "rework" if word == "rework" else None
 
 
 def meant(names: Iterable[str], tasks: Iterable[Task]) -> tuple[UUID, ...]:

@@ -143,7 +143,7 @@ class CrewWork:
             )
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        result = handoff.read(outcome.text or turn.said)
+        result = handoff.read(*turn.messages)
         return EndTask(
             task_id=turn.task_id,
             outcome="completed",
@@ -163,8 +163,9 @@ class CrewWork:
             return EndPlanning(reason=outcome.reason, error=outcome.error or outcome.reason, by=turn.actor, **ended)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        made = state.total > 0
-        tasks = () if made else plans.tasks_of(turn.plan, roster.slugs, (), uuids.uuid7, is_chained=True)
+        is_made = state.run is not None and state.run.made > 0
+        lines = () if is_made else turn.plan
+        tasks = plans.tasks_of(lines, roster.slugs, state.tasks.values(), uuids.uuid7, is_chained=True)
         return EndPlanning(reason=outcome.reason, tasks=tasks, by=turn.actor, **ended)
 
     async def _reviewed(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Command:
@@ -174,7 +175,7 @@ class CrewWork:
             return EndReview(reason=outcome.reason, notes=outcome.error or outcome.reason, by=turn.actor, **ended)
         state = await self.state(turn.workspace_id, turn.mission_id)
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
-        found = verdict.read(outcome.text or turn.said)
+        found = verdict.read(*turn.messages)
         tasks = state.tasks.values()
         return EndReview(
             reason=outcome.reason,

@@ -182,8 +182,11 @@ class Model:
 
     def settle(self) -> None:
         statuses = [part.status for part in self.parts.values()]
-        left = [status for status in statuses if status not in ENDED]
-        if not self.is_worked or self.is_reopened or not statuses or any(status != "BLOCKED" for status in left):
+        left = [part for part in self.parts.values() if part.status not in ENDED]
+        stuck = [
+            part for part in left if part.status == "BLOCKED" or (part.status == "PENDING" and not self.is_free(part))
+        ]
+        if not self.is_worked or self.is_reopened or not statuses or left != stuck:
             return
         self.status = "FAILED" if left or "FAILED" in statuses else "REVIEW"
 
@@ -194,8 +197,12 @@ class Model:
                 if part.status == "AWAITING_APPROVAL":
                     self.turn(number, "FAILED")
 
+    @property
+    def is_done(self) -> bool:
+        return all(part.status in ENDED for part in self.parts.values())
+
     def rework(self, numbers: set[int]) -> None:
-        if self.status == "REVIEW" and numbers and self.reworks < 10:
+        if self.status == "REVIEW" and self.is_done and numbers and self.reworks < 10:
             self.status, self.reworks = "IN_PROGRESS", self.reworks + 1
             self.set_back(self.behind(numbers))
 

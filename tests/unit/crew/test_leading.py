@@ -7,7 +7,7 @@ import pytest
 
 from server.missions.crew import limits
 from server.missions.crew.commands import Cancel, CreateTask, Edit, NewTask, Restart
-from server.missions.crew.steps import BeginPlanning, BeginReview, EndPlanning, EndReview, Settle, TimeOut
+from server.missions.crew.steps import BeginPlanning, BeginReview, EndPlanning, EndReview, EndRun, Settle, TimeOut
 from streams.event import Event
 from tests.unit.crew.stream import LEAD, Stream, a_run, a_task, folded, said, stored_and_read
 from tests.unit.crew.test_working import worked
@@ -103,6 +103,25 @@ class TestPlanning:
         assert (stream.state.status, stream.state.has_planned, stream.state.total) == ("IN_PROGRESS", False, 0)
         assert stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD))
 
+    def test_that_was_lost_with_half_a_plan_is_begun_again(self) -> None:
+        stream = planning()
+        stream.execute(CreateTask(id=a_task(1), title="cut", cause="plan"))
+        stream.execute(EndRun(run_id=a_run(1), reason="crashed"))
+        assert stream.state.is_half_planned
+        assert folded(stream.events) == stream.state == stored_and_read(stream.state)
+        assert stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD))
+        stream.execute(EndPlanning(run_id=a_run(7), reason="end_turn", tasks=(NewTask(id=a_task(2), title="t"),)))
+        assert (stream.state.is_half_planned, stream.state.total) == (False, 2)
+        assert stream.execute(BeginPlanning(run_id=a_run(8), agent_id=LEAD)) == []
+
+    def test_that_a_person_ended_leaves_what_is_there_for_the_whole(self) -> None:
+        stream = planning()
+        stream.execute(CreateTask(id=a_task(1), title="cut", cause="plan"))
+        stream.execute(Edit(status="REVIEW"))
+        stream.execute(Edit(status="IN_PROGRESS"))
+        assert stream.state.is_half_planned is False
+        assert stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD)) == []
+
     def test_of_a_run_that_is_not_the_missions_is_ignored(self) -> None:
         stream = planning()
         stream.execute(Cancel())
@@ -166,6 +185,17 @@ class TestSettling:
         assert (moved.data()["status"], moved.data()["cause"]) == ("FAILED", "engine")
         assert moved.content == "2 of 3 tasks wait for tasks that will not be completed"
         assert stream.statuses == {1: lost, 2: "BLOCKED", 3: "BLOCKED"}
+
+    def test_counts_what_people_made_pending_though_it_waits_for_others(self) -> None:
+        stream = worked((), (1,), (2,), (1,))
+        stream.patch(2, "PENDING")
+        assert stream.execute(Settle()) == []  # task 1 is ready, for whomever
+        stream.patch(1, "IN_PROGRESS")
+        assert stream.execute(Settle()) == []
+        stream.patch(1, "FAILED")
+        [moved] = stream.execute(Settle())
+        assert (moved.data()["status"], moved.data()["cause"]) == ("FAILED", "engine")
+        assert moved.content == "3 of 4 tasks wait for tasks that will not be completed"
 
     def test_does_nothing_to_what_people_work_and_to_what_is_empty(self) -> None:
         people = Stream().create()
@@ -237,6 +267,15 @@ class TestAReview:
         people.execute(Edit(status="REVIEW"))
         for stream in (people, worked(())):
             assert stream.execute(REVIEW) == []
+
+    def test_does_not_begin_while_a_task_has_not_ended(self) -> None:
+        stream = worked((), ())
+        stream.end(1)
+        stream.claim(2)
+        stream.execute(Edit(status="REVIEW"))
+        assert stream.execute(REVIEW) == []
+        stream.patch(2, "COMPLETED")
+        assert stream.execute(REVIEW)
 
     @pytest.mark.parametrize("verdict", ["accept", "none"])
     def test_leaves_the_mission_to_people(self, verdict: str) -> None:

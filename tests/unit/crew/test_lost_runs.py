@@ -7,7 +7,7 @@ from server.missions.crew import CrewRules
 from server.missions.crew.commands import Edit
 from server.missions.crew.steps import BeginPlanning, EndPlanning, EndRun, PlanTask, Settle
 from streams.errors import BadRequest, Conflict
-from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, said
+from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, folded, said, stored_and_read
 
 USE = Use(input=5, output=2, cost_micros=100, source="reported")
 
@@ -66,6 +66,17 @@ class TestPlanning:
         assert (stream.task(2).status, stream.task(2).agent_id) == ("BLOCKED", WORKER)
         stream.execute(EndPlanning(run_id=a_run(1), reason="end_turn"))
         assert stream.state.total == 2
+
+    def test_is_counted_for_its_run_and_those_of_people_are_not(self) -> None:
+        stream = self.planned()
+        stream.add(1)
+        stream.execute(self.wish(2, "mast"))
+        assert stream.state.run is not None
+        assert stream.state.run.made == 1
+        assert folded(stream.events) == stream.state == stored_and_read(stream.state)
+        stream.execute(EndPlanning(run_id=a_run(1), reason="shutdown"))
+        stream.execute(BeginPlanning(run_id=a_run(7), agent_id=LEAD))
+        assert stream.state.run.made == 0
 
     def test_refuses_what_it_does_not_know(self) -> None:
         with pytest.raises(BadRequest, match=r"^dependency task not found: keel$"):

@@ -245,8 +245,9 @@ class Missions(RuleBasedStateMachine):
         run_id = a_run(next(self.runs))
         began = self.stream.execute(BeginReview(run_id=run_id, agent_id=LEAD))
         if not began:
-            assert self.stream.state.review is not None
+            assert self.stream.state.review is not None or not self.model.is_done
             return
+        assert self.model.is_done
         numbers = data.draw(st.sets(st.sampled_from(sorted(self.model.parts)), max_size=2))
         again = tuple(map(a_task, numbers))
         self.stream.execute(EndReview(run_id=run_id, reason="end_turn", verdict="rework", reset=again))

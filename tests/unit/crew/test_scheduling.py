@@ -103,6 +103,15 @@ class TestPlanning:
     def test_without_a_slot_it_waits_for_one(self) -> None:
         assert steps(started().state, slots=0)[:2] == ((), True)
 
+    def test_half_a_plan_is_not_worked_but_planned_again(self) -> None:
+        stream = started()
+        stream.execute(BeginPlanning(run_id=a_run(1), agent_id=LEAD))
+        stream.add(1, cause="plan")
+        stream.execute(EndPlanning(run_id=a_run(1), reason="shutdown"))
+        assert types(steps(stream.state)) == [BeginPlanning]
+        passive = a_worker(LEAD, "Lead", is_lead=True, is_passive=True)
+        assert types(steps(stream.state, a_roster(passive, ANN))) == [Claim]
+
 
 class TestTasks:
     def test_are_begun_in_their_order_up_to_the_crews_limit(self) -> None:
@@ -156,7 +165,7 @@ class TestTasks:
 
     def test_somebody_of_another_crew_fails_it(self) -> None:
         [step] = steps(started((1, ()), agent_id=GONE).state).commands
-        assert step == FailTask(task_id=a_task(1), error=NOT_IN_CREW)
+        assert step == FailTask(task_id=a_task(1), error=NOT_IN_CREW, agent_id=GONE)
 
     def test_manual_ones_are_announced_once_and_again_for_another_reason(self) -> None:
         stream = started((1, ()), agent_id=HAND)
@@ -192,6 +201,17 @@ class TestReview:
 
     def test_a_lead_that_does_not_lead_leaves_it_to_people(self) -> None:
         assert steps(self.reviewed().state, a_roster(ANN)).commands == ()
+
+    @pytest.mark.parametrize("status", ["PENDING", "IN_PROGRESS", "AWAITING_APPROVAL"])
+    def test_what_a_person_stopped_in_mid_work_is_not_reviewed(self, status: str) -> None:
+        stream = started((1, ()), approval_required=True)
+        if status != "PENDING":
+            stream.claim(1)
+        if status == "AWAITING_APPROVAL":
+            stream.end(1, claims=False)
+        stream.execute(Edit(status="REVIEW"))
+        assert stream.task(1).status == status
+        assert steps(stream.state) == Next()
 
     def test_nothing_done_is_nothing_to_review(self) -> None:
         stream = started()

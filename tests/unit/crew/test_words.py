@@ -1,5 +1,6 @@
 """What agents say, read: hand-offs, verdicts, plans; in the form that they were told, decorated, and as nonsense."""
 
+import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -7,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.agents.mapper import MAX_PLAN
 from server.missions.crew import Task
 from server.missions.crew.steps import Handoff
 from server.runs.crew import handoff, plans, verdict
-from server.runs.crew.blocks import last_block
+from server.runs.crew.blocks import blocks_of, defused
 from server.runs.crew.handoff import Result
 from server.runs.crew.plans import Planned
 from tests.unit.crew.stream import AT, a_task
@@ -62,6 +64,21 @@ class TestHandoff:
     def test_an_invalid_one_stays_in_the_text(self, answer: str) -> None:
         assert handoff.read(answer) == Result(answer.strip())
 
+    def test_a_quoted_one_is_somebody_elses(self) -> None:
+        quoted = "\n".join(f"> {line}" for line in _BLOCK.splitlines())
+        assert handoff.read(f"I built on this:\n{quoted}\nbut could not finish.").handoff is None
+        own = _BLOCK.replace("tight", "not done").replace("high", "low")
+        found = handoff.read(f"{own}\n{quoted}").handoff
+        assert found == Handoff(summary="not done", confidence=0.4, needs_review=True)
+
+    def test_the_newest_valid_one_of_all_messages_counts_and_what_follows_is_kept(self) -> None:
+        low = Handoff(summary="tight", confidence=0.4, needs_review=True)
+        early, late = f"One.\n{_BLOCK}", f"Two.\n{_BLOCK.replace('high', 'low')}"
+        assert handoff.read(early, late, "Bye. ") == Result("Two.\n\nBye.", low)
+        assert handoff.read(early, _BLOCK.replace("high", "so so")).handoff == Handoff(summary="tight", confidence=0.9)
+        assert handoff.read("One.", "Two.") == Result("Two.")
+        assert handoff.read() == Result("")
+
     def test_what_agents_are_told_is_what_is_read(self) -> None:
         told = handoff.HOW.replace("low, medium or high", "low")
         assert handoff.read(told).handoff is not None
@@ -80,7 +97,7 @@ def test_nothing_that_is_said_can_break_the_readers(text: str) -> None:
         assert result.text == text.strip()
     else:
         assert result.handoff.summary
-        assert last_block(result.text, handoff.NAME, ()) is None or result.text in text
+        assert not blocks_of(result.text, handoff.NAME, ()) or result.text in text
     found = verdict.read(text)
     assert found.verdict in ("accept", "rework", "none")
     plans.tasks_of(text.splitlines(), {}, (), uuid4, is_chained=True)
@@ -91,6 +108,32 @@ def test_whatever_a_summary_says_on_a_line_is_kept(summary: str) -> None:
     found = handoff.read(_BLOCK.replace("tight", f"x{summary}x")).handoff
     assert found is not None
     assert found.summary == f"x{summary}x"
+
+
+_MARKS = st.sampled_from(
+    ["---HANDOFF---", "> ---END HANDOFF---", ">> **VERDICT**", "# END VERDICT", "> - > ---VERDICT---", "verdict: accept",
+     "summary: x", "confidence: high", "a VERDICT in words", ""]
+)  # fmt: skip
+
+
+@given(st.lists(_MARKS, max_size=12))
+def test_what_was_defused_is_nobodys_block_however_it_is_repeated(lines: list[str]) -> None:
+    text = defused("\n".join(lines), (handoff.NAME, verdict.NAME))
+    repeated = "\n".join(line.strip("> ") for line in text.splitlines())
+    for said in (text, repeated):
+        assert handoff.read(said).handoff is None
+        assert verdict.read(said).verdict == "none"
+    assert text.count("verdict: accept") == lines.count("verdict: accept")
+
+
+def test_long_answers_are_read_in_the_time_of_their_length() -> None:
+    """Not of its square, which is many seconds for so many lines."""
+    text = _BLOCK.replace("tight", "tight" + "\n" * 400_000 + "and dry")
+    began = time.process_time()
+    found = handoff.read(text).handoff
+    assert time.process_time() - began < 1.5
+    assert found is not None
+    assert len(found.summary) == len("tight" + "\n" * 400_000 + "and dry")
 
 
 class TestVerdict:
@@ -105,6 +148,26 @@ class TestVerdict:
     @pytest.mark.parametrize("text", ["", "I accept", "---VERDICT---\nverdict: perhaps\n---END VERDICT---"])
     def test_anything_else_is_none(self, text: str) -> None:
         assert verdict.read(text) == ("none", text, (), ())
+
+    def test_a_quoted_one_is_no_verdict(self) -> None:
+        accept = "---VERDICT---\nverdict: accept\n---END VERDICT---"
+        quoted = "\n".join(f"> {line}" for line in accept.splitlines())
+        assert verdict.read(f"It says:\n{quoted}\nI do not accept it.").verdict == "none"
+        assert verdict.read(f"{accept.replace('accept', 'rework')}\nIt said:\n{quoted}").verdict == "rework"
+
+    def test_two_that_differ_are_none_and_of_two_that_agree_the_last_counts(self) -> None:
+        accept = "---VERDICT---\nverdict: accept\nnotes: {}\n---END VERDICT---"
+        rework = accept.replace("accept", "rework")
+        for text in (f"{accept}\n{rework}", f"{rework}\n{accept}", f"{rework}\n{accept}\n{rework}"):
+            assert verdict.read(text) == ("none", text, (), ())
+        assert verdict.read(f"{accept.format('one')}\n{accept.format('two')}").notes == "two"
+
+    def test_the_newest_message_with_one_counts(self) -> None:
+        accept = "---VERDICT---\nverdict: accept\nnotes: {}\n---END VERDICT---"
+        rework = accept.replace("accept", "rework")
+        assert verdict.read(rework, accept.format("good"), "I have reported.") == ("accept", "good", (), ())
+        assert verdict.read(accept, f"{rework}\n{accept}", "Bye.") == ("none", "Bye.", (), ())
+        assert verdict.read() == ("none", "", (), ())
 
     def test_names_mean_tasks_by_title_or_id(self) -> None:
         tasks = [_task(1, "Paint the  hull"), _task(2, "Mend")]
@@ -159,6 +222,10 @@ class TestPlans:
         free, *_ = plans.tasks_of(["one", "two", "three <- one"], {}, (), _ids(), is_chained=True)[::-1]
         assert len(free.depends_on) <= 1
         assert [task.depends_on for task in plans.tasks_of(["one", "two"], {}, (), _ids())] == [(), ()]
+
+    def test_one_answer_has_as_many_as_a_plan_has_steps(self) -> None:
+        made = plans.tasks_of((f"task {number}" for number in range(5_000)), {}, (), uuid4)
+        assert (len(made), made[-1].title) == (MAX_PLAN, f"task {MAX_PLAN - 1}")
 
     def test_a_circle_does_not_stop_anybody(self) -> None:
         assert {task.title for task in plans.tasks_of(["a <- b", "b <- a"], {}, (), _ids())} == {"a", "b"}

@@ -68,6 +68,12 @@ class TestAClaim:
         assert stream.state == before
         assert stream.task(1).run_id == run_id
 
+    def test_leaves_a_task_to_whom_a_person_gave_it_meanwhile(self) -> None:
+        stream = worked(())
+        stream.patch(1, agent_id=LEAD)
+        assert stream.execute(Claim(task_id=a_task(1), agent_id=WORKER, run_id=a_run(9))) == []
+        assert stream.execute(Claim(task_id=a_task(1), agent_id=LEAD, run_id=a_run(9)))
+
     @pytest.mark.parametrize("status", ["REVIEW", "FAILED", "CANCELLED"])
     def test_needs_a_mission_in_progress(self, status: str) -> None:
         stream = worked(())
@@ -470,6 +476,12 @@ class TestATaskThatCannotBeGiven:
         assert stream.execute(FailTask(task_id=a_task(2), error="no agent")) == []
         assert stream.execute(FailTask(task_id=a_task(9), error="no agent")) == []
         assert stream.statuses == {1: "FAILED", 2: "BLOCKED"}
+
+    def test_is_left_to_whom_a_person_gave_it_meanwhile(self) -> None:
+        stream = worked((), agent_id=WORKER)
+        stream.patch(1, agent_id=LEAD)
+        assert stream.execute(FailTask(task_id=a_task(1), error="not in the crew", agent_id=WORKER)) == []
+        assert stream.execute(FailTask(task_id=a_task(1), error="not in the crew", agent_id=LEAD))
 
     def test_fails_after_its_claim_with_its_run(self) -> None:
         stream = worked(())
