@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -26,7 +26,7 @@ from server.runs.turn import Turn, patiently
 from server.runs.work import Work
 from storage.missions import Missions
 from storage.rules import Outcome
-from storage.runs import Runs
+from storage.runs import Idle, Runs
 from storage.writer import Writers
 from streams.errors import MissionstreamError, NotFound
 from streams.event import Event
@@ -82,6 +82,8 @@ class RunKeeper:
         self.works: dict[str, Work] = {"control": Conversing(kinds["control"], self._execute)}
         self.on_free: Callable[[], None] = lambda: None
         """Called when a slot may be free that control's missions do not take."""
+        self.is_wanted: Callable[[], bool] = lambda: False
+        """Whether somebody waits for a slot that control's missions do not take: the two take turns."""
         self.on_sweep: Callable[[], Awaitable[None]] = _nothing
         """Called every few seconds, for those that begin turns themselves to find what they were not told."""
 
@@ -292,10 +294,15 @@ class RunKeeper:
             why = f"what the agent did could not be stored: {error}"
             outcome = replace(outcome, text="", success=False, reason="failed", error=why)
             is_idle = await self._store_end(turn, outcome, use)
+        waiting = await self._waiting_after(turn)
         self.turns.pop(turn.run_id, None)
-        turn.over(is_idle=is_idle)
-        if turn.has_parent:
-            await patiently(lambda: self._families.count(turn.workspace_id, turn.mission_id))
+        with ExitStack() as slots:
+            next_up = [idle for idle in waiting if slots.enter_context(self.slot())]
+            turn.over(is_idle=is_idle)
+            if turn.has_parent:
+                await patiently(lambda: self._families.count(turn.workspace_id, turn.mission_id))
+            for idle in next_up:
+                await self._start_next(idle)
         with suppress(MissionstreamError):
             await self._runs.finish(
                 turn.workspace_id,
@@ -305,8 +312,6 @@ class RunKeeper:
                 usage=outcome.usage,
                 sandbox=turn.sandbox,
             )
-            if not self._is_closing:
-                await self._fill()
 
     async def _store_end(self, turn: Turn, outcome: TurnOutcome, use: Use) -> bool:
         """Store how a turn ended, however often that must be tried; whether its mission rests now."""
@@ -328,11 +333,21 @@ class RunKeeper:
     async def _fill(self) -> None:
         """Give free slots to the missions that have waited longest."""
         for idle in await self._runs.waiting(self.free) if self.free > 0 else ():
-            with self.slot() as has_slot, suppress(NotFound):
+            with self.slot() as has_slot:
                 if has_slot:
-                    await self._execute(
-                        idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7()
-                    )
+                    await self._start_next(idle)
+
+    async def _waiting_after(self, turn: Turn) -> Sequence[Idle]:
+        """Who gets the slot of a turn that ends, and holds it until that is known, or any other that is free."""
+        if self._is_closing or (turn.kind == "control" and self.is_wanted()):
+            return ()
+        with suppress(MissionstreamError):
+            return await self._runs.waiting(self.free + 1)
+        return ()
+
+    async def _start_next(self, idle: Idle) -> None:
+        with suppress(NotFound):
+            await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7())
 
 
 async def _nothing() -> None:

@@ -82,6 +82,7 @@ class CrewEngine:
         keeper.works[KIND] = self._work
         keeper.on_free = self._feed
         keeper.on_sweep = self.sweep
+        keeper.is_wanted = lambda: bool(self._starved)
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "mission_status_changed": self._moved,
             "run_started": self._begun,
@@ -188,8 +189,7 @@ class CrewEngine:
 
     def _feed(self) -> None:
         """A slot may be free: those that wait for one look again, the longest waiting first."""
-        starved, self._starved = self._starved, {}
-        for key in starved:
+        for key in list(self._starved):
             self._stir(key)
 
     def _stir(self, key: _Key) -> None:
@@ -245,8 +245,10 @@ class CrewEngine:
             tripped=self._breaker.tripped,
         )
         engaged.wake(todo.wake_at, lambda: self._stir(key))
+        if any(map(begins, todo.commands)) or not todo.is_starved:
+            self._starved.pop(key, None)  # it had its turn, or wants none
         if todo.is_starved:
-            self._starved[key] = None
+            self._starved.setdefault(key)
         if todo.commands:
             await self._take(key, todo.commands)
 
@@ -261,7 +263,7 @@ class CrewEngine:
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
             if len(ready) < len(commands):
-                self._starved[key] = None
+                self._starved.setdefault(key)
             # each to its end, since until then its slot is not free
             steps = (self._work.execute(*key, command) for command in ready)
             done = await asyncio.gather(*steps, return_exceptions=True)
