@@ -48,6 +48,25 @@ async def test_a_lead_that_plans_by_tools_makes_tasks_over_http(new_world: NewWo
         await world.until(mission, lambda state: any(task.waiting for task in state.tasks.values()))
 
 
+async def test_an_agent_of_a_crew_reports_progress_and_makes_no_task(new_world: NewWorld) -> None:
+    """The demo agent, its MCP server's process, HTTP, the rules: what the instructions ask for works."""
+    async with new_world(is_quick=False) as world:
+        await world.crew()
+        await world.agent("Lead", is_lead=True)
+        await world.agent("Ann")
+        script = (
+            'tool report_progress {"total_subtasks": 3, "completed_subtasks": 1, "current_subtask": "paint"}\n'
+            'tool create_task {"title": "more"}'
+        )
+        mission = await world.started(None, a_task("only", description=script))
+        await world.until(mission, lambda state: state.stats["COMPLETED"], seconds=90)
+        [said] = await world.events(mission, "progress")
+        assert (said.content, said.data()) == ("paint", {"total_subtasks": 3, "completed_subtasks": 1, "depth": 0})
+        results = [event.content for event in await world.events(mission, "tool_result")]
+        assert "made by its LEAD while it plans, and by people through /api/v1" in results[1]
+        assert (await world.state(mission)).total == 1
+
+
 async def test_a_person_who_adds_a_task_meanwhile_takes_nothing_of_the_leads_plan(world: World) -> None:
     mission = await world.started("ask May I?\nplan: hull\nplan: mast <- hull, keel")
     call = await question(world, mission)

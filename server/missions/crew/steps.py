@@ -9,6 +9,7 @@ import msgspec
 from server.agents.budgets import Use
 from server.missions.crew.commands import NewTask
 from server.missions.crew.state import Verdict
+from server.missions.tasks import Progress
 from storage.rules import Command
 
 LOST = frozenset({"crashed", "shutdown"})
@@ -124,6 +125,13 @@ class PlanTask(Command, frozen=True, kw_only=True):
     agent_id: UUID | None = None
     run_id: UUID | None = None
     """The run of the agent that asks; None for people."""
+    by: str | None = None
+
+
+class ReportProgress(Command, frozen=True, kw_only=True):
+    """An agent says how far it is. The log keeps it for those who watch; the mission does not change."""
+
+    progress: Progress
     by: str | None = None
 
 
