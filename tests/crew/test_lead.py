@@ -1,6 +1,10 @@
 """The LEAD: it plans by its plan or by tools, reviews once per entry into REVIEW, and sends work back."""
 
+from datetime import UTC, datetime
+
 from server.missions.crew.commands import CreateTask, Edit
+from server.runs.crew.scheduling import NO_LEAD
+from storage import agents
 from tests.crew.conftest import NewWorld
 from tests.crew.test_runs import answer, question
 from tests.crew.world import World, a_task
@@ -88,6 +92,23 @@ async def test_people_have_the_crew_api_for_tasks_and_no_other(world: World) -> 
             await answer.text()
             == "tasks of a crew mission are made by its LEAD while it plans, and by people through /api/v1"
         )
+
+
+async def test_a_mission_whose_lead_was_deleted_waits_for_a_new_one_and_says_so(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        await world.crew()
+        lead = await world.agent("Lead", "NONE", is_lead=True)
+        mission = await world.started("plan: hull")
+        state = await world.until(mission, lambda state: state.waiting)
+        assert state.waiting == "Lead has no agent program (cli_adapter NONE): people do its tasks"
+        now = datetime.now(UTC)
+        await world.change(agents.removed(world.workspace_id, lead, now), "agent.deleted", id=lead)
+        await world.until(mission, lambda state: state.waiting == NO_LEAD)
+        new = await world.agent("New", is_lead=True)
+        state = await world.until(mission, lambda state: state.has_planned)
+        assert [task.title for task in state.tasks.values()] == ["hull"]
+        [plan] = [run for run in await world.events(mission, "run_started") if run.data()["purpose"] == "plan"]
+        assert plan.data()["agent_id"] == str(new)
 
 
 async def test_a_passive_lead_leaves_planning_to_people(world: World) -> None:

@@ -153,6 +153,14 @@ class AnnounceWaiting(Command, frozen=True, kw_only=True):
     agent_id: UUID | None = None
 
 
+class AnnounceUnplanned(Command, frozen=True, kw_only=True):
+    """Say once why nobody plans a worked mission that has no plan."""
+
+    reason: str
+    agent_id: UUID | None = None
+    """The LEAD, if there is one."""
+
+
 class BeginReview(Command, frozen=True, kw_only=True):
     """The LEAD begins to review an engaged mission in REVIEW that has no verdict yet, and of which every task has ended."""
 
