@@ -1,6 +1,10 @@
 """The LEAD: it plans by its plan or by tools, reviews once per entry into REVIEW, and sends work back."""
 
+from datetime import UTC, datetime
+
 from server.missions.crew.commands import CreateTask, Edit
+from server.runs.crew.scheduling import NO_LEAD
+from storage import agents
 from tests.crew.conftest import NewWorld
 from tests.crew.test_runs import answer, question
 from tests.crew.world import World, a_task
@@ -48,6 +52,25 @@ async def test_a_lead_that_plans_by_tools_makes_tasks_over_http(new_world: NewWo
         await world.until(mission, lambda state: any(task.waiting for task in state.tasks.values()))
 
 
+async def test_an_agent_of_a_crew_reports_progress_and_makes_no_task(new_world: NewWorld) -> None:
+    """The demo agent, its MCP server's process, HTTP, the rules: what the instructions ask for works."""
+    async with new_world(is_quick=False) as world:
+        await world.crew()
+        await world.agent("Lead", is_lead=True)
+        await world.agent("Ann")
+        script = (
+            'tool report_progress {"total_subtasks": 3, "completed_subtasks": 1, "current_subtask": "paint"}\n'
+            'tool create_task {"title": "more"}'
+        )
+        mission = await world.started(None, a_task("only", description=script))
+        await world.until(mission, lambda state: state.stats["COMPLETED"], seconds=90)
+        [said] = await world.events(mission, "progress")
+        assert (said.content, said.data()) == ("paint", {"total_subtasks": 3, "completed_subtasks": 1, "depth": 0})
+        results = [event.content for event in await world.events(mission, "tool_result")]
+        assert "made by its LEAD while it plans, and by people through /api/v1" in results[1]
+        assert (await world.state(mission)).total == 1
+
+
 async def test_a_person_who_adds_a_task_meanwhile_takes_nothing_of_the_leads_plan(world: World) -> None:
     mission = await world.started("ask May I?\nplan: hull\nplan: mast <- hull, keel")
     call = await question(world, mission)
@@ -69,6 +92,23 @@ async def test_people_have_the_crew_api_for_tasks_and_no_other(world: World) -> 
             await answer.text()
             == "tasks of a crew mission are made by its LEAD while it plans, and by people through /api/v1"
         )
+
+
+async def test_a_mission_whose_lead_was_deleted_waits_for_a_new_one_and_says_so(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        await world.crew()
+        lead = await world.agent("Lead", "NONE", is_lead=True)
+        mission = await world.started("plan: hull")
+        state = await world.until(mission, lambda state: state.waiting)
+        assert state.waiting == "Lead has no agent program (cli_adapter NONE): people do its tasks"
+        now = datetime.now(UTC)
+        await world.change(agents.removed(world.workspace_id, lead, now), "agent.deleted", id=lead)
+        await world.until(mission, lambda state: state.waiting == NO_LEAD)
+        new = await world.agent("New", is_lead=True)
+        state = await world.until(mission, lambda state: state.has_planned)
+        assert [task.title for task in state.tasks.values()] == ["hull"]
+        [plan] = [run for run in await world.events(mission, "run_started") if run.data()["purpose"] == "plan"]
+        assert plan.data()["agent_id"] == str(new)
 
 
 async def test_a_passive_lead_leaves_planning_to_people(world: World) -> None:

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 QUICK_AGENT = f"{sys.executable} -P {ROOT}/tests/crew/quick_agent.py"
 TYPES = (
     "mission_created", "mission_status_changed", "mission_edited", "task_created", "task_updated",
-    "task_status_changed", "tasks_reset", "run_started", "run_ended", "task_waiting", "review_recorded",
+    "task_status_changed", "tasks_reset", "run_started", "run_ended", "task_waiting", "mission_waiting", "review_recorded",
     "confidence_low", "assistant_message", "error", "agent_event", "tool_call", "tool_result",
 )  # fmt: skip
 

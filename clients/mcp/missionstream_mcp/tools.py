@@ -18,7 +18,8 @@ INSTRUCTIONS = (
     "with create_task, set each to running when you begin it and to completed or failed when it is over with "
     "update_task (list_tasks gives their ids), and say how far you are with report_progress whenever a step is done. "
     "For work of one step use none of these. read_events gives what has happened on the mission before, when you need "
-    "it. create_child_mission proposes a part of the work that should be done apart; people start it, so do not wait "
+    "it. In a crew the server keeps the tasks: only its LEAD makes them, while it plans; do your own, report_progress, and "
+    "name what is missing in your hand-off. create_child_mission proposes a part of the work that should be done apart; people start it, so do not wait "
     "for it. If your tools are found by a search, search for missionstream."
 )
 """What a host puts before its model, once for each session: nothing of it stands in the prompts of turns."""
@@ -100,6 +101,7 @@ class Tools:
     ) -> dict[str, Any]:
         """Add a task to the mission; it starts as pending. Keep the id for update_task, or for later tasks' depends_on.
 
+        In a crew only its LEAD may, while it plans: whoever does a task names what is missing in the hand-off.
         depends_on and assigned_agent are for the LEAD of a crew, which has up to 5,000 tasks; others have up to 200.
         """
         with told():
@@ -120,7 +122,7 @@ class Tools:
         description: Description = None,
         mission_id: MissionId = None,
     ) -> dict[str, Any]:
-        """Change a task: running when you begin it, completed or failed when it is over. Only what you give changes."""
+        """Change a task of a mission that has no crew: running when you begin it, completed or failed when it is over. Only what you give changes."""
         with told():
             return _row(
                 await self._client.update_task(

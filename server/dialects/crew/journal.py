@@ -74,6 +74,7 @@ KINDS = (
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="resume"),
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="rework"),
     Kind("task_waiting", "task.waiting", "task waits", "notice"),
+    Kind("mission_waiting", "mission.waiting", "mission waits for a plan", "notice"),
     Kind("run_started", "run.started", "run began, {purpose}"),
     Kind(_RUN, "run.failed", "run failed", "error", what="failed"),
     Kind(_RUN, "run.failed", "run was lost", "warn", what="crashed"),

@@ -55,6 +55,7 @@ class CrewRules:
         "cancel": Cancel,
         "create_task": steps.PlanTask,
         "end_run": steps.EndRun,
+        "report_progress": steps.ReportProgress,
     }
     state_events = frozenset({"mission_created", *EVOLVE})
 

@@ -159,6 +159,13 @@ class TaskWaiting(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: UUID | None = None
 
 
+class MissionWaiting(msgspec.Struct, frozen=True, kw_only=True):
+    """mission_waiting: nobody plans it."""
+
+    reason: str
+    agent_id: UUID | None = None
+
+
 class ReviewRecorded(msgspec.Struct, frozen=True, kw_only=True):
     """review_recorded; `by` is the LEAD."""
 

@@ -26,6 +26,7 @@ _tasks_reset = Decoder(events.TasksReset)
 _run_started = Decoder(events.RunStarted)
 _run_ended = Decoder(events.RunEnded)
 _task_waiting = Decoder(events.TaskWaiting)
+_mission_waiting = Decoder(events.MissionWaiting)
 _review = Decoder(events.ReviewRecorded)
 
 _NO_TIMES: Mapping[str, Any] = {"started_at": None, "completed_at": None, "duration_ms": None}
@@ -110,6 +111,7 @@ def _moved(state: Mission, event: Event) -> dict[str, Any]:
     changed = {
         "status": status,
         "is_engaged": is_engaged,
+        "waiting": None,
         "completed_at": event.at if is_over else None,
         "engaged_at": state.engaged_at if is_engaged else None,
         "is_reopened": (state.status, status, data.cause) == ("REVIEW", "IN_PROGRESS", "patch"),
@@ -195,7 +197,7 @@ def _begun(state: Mission, event: Event) -> dict[str, Any]:
         started_at=event.at,
         sequence=event.sequence,
     )
-    return {"run": run, "is_half_planned": data.purpose == "plan"}
+    return {"run": run, "is_half_planned": data.purpose == "plan", "waiting": None}
 
 
 def _ended(state: Mission, event: Event) -> dict[str, Any]:
@@ -209,6 +211,10 @@ def _ended(state: Mission, event: Event) -> dict[str, Any]:
 def _told_to_wait(state: Mission, event: Event) -> dict[str, Any]:
     data = _task_waiting.decode(event.metadata)
     return _with(state, [_replaced(state.tasks[data.task_id], {"waiting": data.reason}, event.at)])
+
+
+def _unplanned(state: Mission, event: Event) -> dict[str, Any]:
+    return {"waiting": _mission_waiting.decode(event.metadata).reason}
 
 
 def _reviewed(state: Mission, event: Event) -> dict[str, Any]:
@@ -272,5 +278,6 @@ EVOLVE = {
     "run_started": _begun,
     "run_ended": _ended,
     "task_waiting": _told_to_wait,
+    "mission_waiting": _unplanned,
     "review_recorded": _reviewed,
 }

@@ -11,7 +11,15 @@ from server.missions.crew.commands import CreateTask, NewTask, Reference
 from server.missions.crew.drafts import mission_moved, run_ended, run_started, task_created, tasks_reset
 from server.missions.crew.graph import downstream, missing_of
 from server.missions.crew.state import API, KIND, Mission, Run, Task
-from server.missions.crew.steps import LOST, BeginPlanning, BeginReview, EndPlanning, EndReview, PlanTask
+from server.missions.crew.steps import (
+    LOST,
+    AnnounceUnplanned,
+    BeginPlanning,
+    BeginReview,
+    EndPlanning,
+    EndReview,
+    PlanTask,
+)
 from server.missions.crew.tasks import create_task
 from storage.rules import Command, Decision
 from streams.errors import Conflict
@@ -19,11 +27,21 @@ from streams.event import Draft
 
 
 def _begin_planning(state: Mission, command: BeginPlanning) -> Decision:
-    if not state.is_worked or state.run is not None or state.has_planned:
-        return Decision()
-    if state.total and not state.is_half_planned:
+    if not _is_unplanned(state):
         return Decision()
     return Decision((run_started(command.run_id, "plan", command.agent_id),))
+
+
+def _is_unplanned(state: Mission) -> bool:
+    is_open = state.is_worked and state.run is None and not state.has_planned
+    return is_open and (not state.total or state.is_half_planned)
+
+
+def _announce(state: Mission, command: AnnounceUnplanned) -> Decision:
+    if not _is_unplanned(state) or state.waiting == command.reason:
+        return Decision()
+    metadata = {"reason": command.reason, "agent_id": command.agent_id and str(command.agent_id)}
+    return Decision((Draft(type="mission_waiting", content=command.reason, metadata=metadata),))
 
 
 def _end_planning(state: Mission, command: EndPlanning) -> Decision:
@@ -146,6 +164,7 @@ def _added(state: Mission, tasks: Sequence[NewTask], cause: str, reset: set[UUID
 DECIDE: dict[type[Command], Any] = {
     BeginPlanning: _begin_planning,
     EndPlanning: _end_planning,
+    AnnounceUnplanned: _announce,
     BeginReview: _begin_review,
     EndReview: _end_review,
     PlanTask: _plan_task,

@@ -209,6 +209,8 @@ class Mission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_planned: bool = False
     is_half_planned: bool = False
     """The LEAD's planning was begun and has not ended, or was lost: the tasks that are there are not the whole plan."""
+    waiting: str | None = None
+    """Why nobody plans it; told once."""
     review: Review | None = None
     """Of the last time that it was in REVIEW."""
     reworks: int = 0

@@ -9,6 +9,7 @@ import msgspec
 from server.agents.budgets import Use
 from server.missions.crew.commands import NewTask
 from server.missions.crew.state import Verdict
+from server.missions.tasks import Progress
 from storage.rules import Command
 
 LOST = frozenset({"crashed", "shutdown"})
@@ -127,6 +128,13 @@ class PlanTask(Command, frozen=True, kw_only=True):
     by: str | None = None
 
 
+class ReportProgress(Command, frozen=True, kw_only=True):
+    """An agent says how far it is. The log keeps it for those who watch; the mission does not change."""
+
+    progress: Progress
+    by: str | None = None
+
+
 class FailTask(Command, frozen=True, kw_only=True):
     """A task cannot be given to any agent, or its run could not begin (then with `run_id`): FAILED, without a retry."""
 
@@ -143,6 +151,14 @@ class AnnounceWaiting(Command, frozen=True, kw_only=True):
     task_id: UUID
     reason: str
     agent_id: UUID | None = None
+
+
+class AnnounceUnplanned(Command, frozen=True, kw_only=True):
+    """Say once why nobody plans a worked mission that has no plan."""
+
+    reason: str
+    agent_id: UUID | None = None
+    """The LEAD, if there is one."""
 
 
 class BeginReview(Command, frozen=True, kw_only=True):

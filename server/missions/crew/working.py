@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from server.agents.budgets import Use
 from server.missions.crew import gate, limits
 from server.missions.crew.drafts import NOTHING, run_ended, run_started, task_moved, unblocked
 from server.missions.crew.state import Mission, Purpose, Task, in_order
-from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, Requeue
+from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, ReportProgress, Requeue
 from storage.rules import Command, Decision
 from streams.event import Draft
 
@@ -187,6 +189,12 @@ def _announce(state: Mission, command: AnnounceWaiting) -> Decision:
     return Decision((Draft(type="task_waiting", content=command.reason, metadata=metadata),))
 
 
+def _report(state: Mission, command: ReportProgress) -> Decision:
+    said = msgspec.structs.asdict(command.progress)
+    content = said.pop("current_subtask")
+    return Decision((Draft(type="progress", content=content or "", metadata=said, actor=command.by),))
+
+
 def _used(task: Task, use: Use) -> Mapping[str, Any]:
     """The task's tokens and cost with one more run's; what is unknown changes nothing."""
     fields: dict[str, Any] = {}
@@ -205,4 +213,5 @@ DECIDE: dict[type[Command], Any] = {
     EndRun: _end_lost,
     FailTask: _fail,
     AnnounceWaiting: _announce,
+    ReportProgress: _report,
 }

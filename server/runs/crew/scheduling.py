@@ -7,6 +7,7 @@ from uuid import UUID
 
 from server.missions.crew.state import Mission, Task
 from server.missions.crew.steps import (
+    AnnounceUnplanned,
     AnnounceWaiting,
     BeginPlanning,
     BeginReview,
@@ -18,6 +19,7 @@ from server.runs.crew.roster import Roster, Worker
 from storage.rules import Command
 
 NOT_IN_CREW = "the assigned agent is not, or no longer, in the mission's crew"
+NO_LEAD = "the crew has no LEAD to plan the mission: give it one, or add tasks"
 NOBODY = "No agent assigned and auto-assignment failed: the crew has no agents"
 
 
@@ -61,15 +63,23 @@ def next_steps(
         return Next((TimeOut(engaged_at=mission.engaged_at),))
     if mission.run is not None:
         return Next(wake_at=deadline)
-    lead = roster.agents.get(mission.lead_agent_id)
+    lead = _lead(mission, roster)
     is_theirs = lead is not None and lead.is_passive  # people plan, and say themselves when tasks begin
     work = _plan if not mission.total or (mission.is_half_planned and not is_theirs) else _tasks
     return work(mission, roster, slots, new_id, tripped)._replace(wake_at=deadline)
 
 
+def _lead(mission: Mission, roster: Roster) -> Worker | None:
+    """The mission's LEAD; the crew's where that has left the crew, or leads it no more."""
+    named = roster.agents.get(mission.lead_agent_id)
+    if named is not None and named.is_lead:
+        return named
+    return next((worker for worker in roster.agents.values() if worker.is_lead), named)
+
+
 def _leads(mission: Mission, roster: Roster) -> Worker | None:
     """The LEAD, if it leads by itself."""
-    lead = roster.agents.get(mission.lead_agent_id)
+    lead = _lead(mission, roster)
     return None if lead is None or lead.backend is None or lead.is_passive else lead
 
 
@@ -80,12 +90,22 @@ def _plan(
     new_id: Callable[[], UUID],
     tripped: Callable[[UUID], str | None],
 ) -> Next:
-    lead = _leads(mission, roster)
-    if lead is None or mission.has_planned:
+    if mission.has_planned:
         return Next()
+    lead = _leads(mission, roster)
+    if lead is None:
+        return Next(tuple(_unplanned(mission, _lead(mission, roster))))
     if slots < 1:
         return Next(is_starved=True)
     return Next((BeginPlanning(run_id=new_id(), agent_id=lead.id),))
+
+
+def _unplanned(mission: Mission, lead: Worker | None) -> list[Command]:
+    """Say once why nobody plans; a passive LEAD is a wish of people, who need not be told."""
+    if lead is not None and lead.is_passive:
+        return []
+    reason, agent_id = (NO_LEAD, None) if lead is None else (lead.manual, lead.id)
+    return [] if mission.waiting == reason else [AnnounceUnplanned(reason=reason, agent_id=agent_id)]
 
 
 def _review(mission: Mission, roster: Roster, slots: int, new_id: Callable[[], UUID]) -> Next:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from server.missions.crew import Mission
 from server.missions.crew.commands import Edit
 from server.missions.crew.steps import (
+    AnnounceUnplanned,
     AnnounceWaiting,
     BeginPlanning,
     BeginReview,
@@ -24,9 +25,9 @@ from server.missions.crew.steps import (
 )
 from server.runs.crew.breaker import THRESHOLD, Breaker
 from server.runs.crew.roster import Roster, Worker
-from server.runs.crew.scheduling import NOBODY, NOT_IN_CREW, Next, begins, least_loaded, next_steps
+from server.runs.crew.scheduling import NO_LEAD, NOBODY, NOT_IN_CREW, Next, begins, least_loaded, next_steps
 from storage.rules import Command
-from tests.unit.crew.stream import AT, LEAD, WORKER, Stream, a_run, a_task
+from tests.unit.crew.stream import AT, LEAD, WORKER, Stream, a_run, a_task, folded, stored_and_read
 
 OTHER, HAND, GONE = (UUID(int=number) for number in range(50, 53))
 _BY_HAND = "Hand's tasks are done by people"
@@ -84,13 +85,39 @@ class TestPlanning:
         "roster",
         [
             a_roster(a_worker(LEAD, "Lead", is_lead=True, is_passive=True), ANN),
-            a_roster(a_worker(LEAD, "Lead", is_lead=True, backend=None), ANN),
-            a_roster(ANN),
+            a_roster(a_worker(LEAD, "Lead", is_lead=True, is_passive=True, backend=None), ANN),
         ],
-        ids=["passive", "manual", "gone"],
+        ids=["passive", "passive and manual"],
     )
-    def test_a_lead_that_does_not_lead_leaves_it_to_people(self, roster: Roster) -> None:
+    def test_a_passive_lead_leaves_it_to_people(self, roster: Roster) -> None:
         assert steps(started().state, roster).commands == ()
+
+    @pytest.mark.parametrize(
+        ("roster", "reason"),
+        [
+            (a_roster(a_worker(LEAD, "Lead", is_lead=True, backend=None, manual=_BY_HAND), ANN), _BY_HAND),
+            (a_roster(ANN), NO_LEAD),
+        ],
+        ids=["manual", "gone"],
+    )
+    def test_that_nobody_plans_is_said_once(self, roster: Roster, reason: str) -> None:
+        stream = started()
+        [step] = steps(stream.state, roster).commands
+        assert isinstance(step, AnnounceUnplanned)
+        [told] = stream.execute(step)
+        assert (told.type, told.content) == ("mission_waiting", reason)
+        assert stream.execute(step) == []
+        assert steps(stream.state, roster).commands == ()
+        assert folded(stream.events) == stream.state == stored_and_read(stream.state)
+        [begin] = steps(stream.state).commands
+        assert stream.execute(begin)
+        assert stream.state.waiting is None
+
+    @pytest.mark.parametrize("others", [(), (a_worker(LEAD, "Old"),)], ids=["deleted", "no LEAD any more"])
+    def test_the_crews_new_lead_takes_it_up(self, others: tuple[Worker, ...]) -> None:
+        [begin] = steps(started().state, a_roster(*others, ANN, a_worker(OTHER, "New", is_lead=True))).commands
+        assert isinstance(begin, BeginPlanning)
+        assert begin.agent_id == OTHER
 
     def test_it_is_planned_once_and_nothing_else_happens_meanwhile(self) -> None:
         stream = started()

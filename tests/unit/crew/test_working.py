@@ -6,7 +6,18 @@ import pytest
 from server.agents.budgets import Use
 from server.missions.crew import gate, limits
 from server.missions.crew.commands import Decide, Edit, UpdateTask
-from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, Gate, Handoff, Requeue
+from server.missions.crew.steps import (
+    AnnounceWaiting,
+    Claim,
+    EndRun,
+    EndTask,
+    FailTask,
+    Gate,
+    Handoff,
+    ReportProgress,
+    Requeue,
+)
+from server.missions.tasks import Progress
 from streams.errors import BadRequest, Conflict, NotFound
 from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, folded, said, stored_and_read
 
@@ -495,3 +506,12 @@ class TestATaskThatCannotBeGiven:
         stream = worked(())
         stream.execute(Edit(status="CANCELLED"))
         assert stream.execute(FailTask(task_id=a_task(1), error="no agent")) == []
+
+
+def test_a_report_of_progress_is_kept_and_changes_nothing() -> None:
+    stream = worked(())
+    before = stream.state
+    [said_so] = stream.execute(ReportProgress(progress=Progress(3, 1, "paint"), by="agent:ann"))
+    assert (said_so.type, said_so.content, said_so.actor) == ("progress", "paint", "agent:ann")
+    assert said_so.data() == {"total_subtasks": 3, "completed_subtasks": 1, "depth": 0}
+    assert stream.state == before
