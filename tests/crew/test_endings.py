@@ -8,7 +8,7 @@ import pytest
 
 from server.missions.crew.steps import EndTask
 from server.runs import keeper
-from streams.errors import MissionstreamError
+from streams.errors import MissionstreamError, Unavailable
 from tests.crew.conftest import NewWorld
 from tests.crew.world import World, a_task
 
@@ -82,3 +82,17 @@ async def test_a_server_that_is_stopped_while_an_end_is_stored_waits_for_it(new_
         state = await world.until_status(mission, "REVIEW")
         assert (state.tasks[task.id].status, state.tasks[task.id].handoff_context) == ("COMPLETED", "well done")
         assert [event.data()["reason"] for event in await world.events(mission, "run_ended")] == ["end_turn"]
+
+
+async def test_a_failure_whose_end_was_tried_four_times_counts_once(world: World) -> None:
+    faults = [Unavailable(), Unavailable(), Unavailable()]
+
+    async def refuse(step: EndTask) -> None:
+        if faults:
+            raise faults.pop()
+
+    before_ends(world, refuse)
+    task = a_task("only", agent_id=world.agents["Ann"].id, description="fail 1 times", max_iterations=2)
+    mission = await world.started(None, task)
+    state = await world.until_status(mission, "REVIEW", "FAILED")
+    assert (state.tasks[task.id].status, state.tasks[task.id].error_message) == ("COMPLETED", None)
