@@ -273,7 +273,9 @@ async def test_removing_a_crew_looks_at_its_own_missions_only(filled: asyncpg.Co
 async def test_agents_are_listed_by_looking_at_their_own_running_tasks_only(filled: asyncpg.Connection) -> None:
     agent = UUID(int=1)
     await filled.execute(
-        """UPDATE tasks SET run_id = gen_random_uuid() WHERE workspace_id = $1 AND number % 500 < 50""", WORKSPACE
+        """UPDATE tasks SET run_id = gen_random_uuid(), state = json_build_object('run_agent_id', agent_id)
+            WHERE workspace_id = $1 AND number % 500 < 50""",
+        WORKSPACE,
     )
     try:
         await filled.execute("ANALYZE tasks")

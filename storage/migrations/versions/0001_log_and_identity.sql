@@ -84,7 +84,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_completed ON tasks (workspace_id, completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX tasks_failed ON tasks (workspace_id, updated_at) WHERE status = 'FAILED';
 CREATE INDEX tasks_running ON tasks (workspace_id, run_id) WHERE run_id IS NOT NULL;
-CREATE INDEX tasks_worked ON tasks (workspace_id, agent_id) WHERE run_id IS NOT NULL;
+CREATE INDEX tasks_worked ON tasks (workspace_id, ((state ->> 'run_agent_id')::uuid)) WHERE run_id IS NOT NULL;
 COMMENT ON TABLE tasks IS 'The parts of states that grow with the work: saved by row, each when it changes.';
 
 CREATE TABLE checkpoints (
@@ -134,8 +134,8 @@ CREATE INDEX events_question ON events (workspace_id, tool_call_id)
 
 -- The types of events that may be entries of crew's journal; few beside the activity of agents.
 CREATE FUNCTION is_journal_event(type text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN type IN ('mission_status_changed', 'mission_deleted', 'task_status_changed', 'tasks_reset', 'task_waiting', 'run_started',
-                'run_ended', 'review_recorded', 'confidence_low', 'checkpoint_created', 'checkpoint_restored', 'fork_created',
+RETURN type IN ('mission_status_changed', 'mission_deleted', 'mission_waiting', 'task_status_changed', 'tasks_reset', 'task_waiting',
+                'run_started', 'run_ended', 'review_recorded', 'confidence_low', 'checkpoint_created', 'checkpoint_restored', 'fork_created',
                 'crew.created', 'crew.updated', 'crew.deleted', 'agent.created', 'agent.updated', 'agent.deleted');
 
 -- What decides which entry an event is: its type, and two words of its metadata, as `type/why/what`.
