@@ -28,8 +28,8 @@ from server.missions.control import (
 )
 from server.missions.control.below import CountBelow, SpendBelow, StopForParent
 from server.missions.control.sandboxing import NoteSandbox
-from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
-from server.missions.tasks import TASK_LIFECYCLE, Progress
+from server.missions.control.tasks import UpdateTask
+from server.missions.tasks import TASK_LIFECYCLE, AddTask, Progress, ReportProgress
 from storage.rules import Command
 from streams.errors import MissionstreamError
 from tests.unit.test_control_rules import ID, RULES, SPACE, Stream, a_run, folded
@@ -96,7 +96,7 @@ _commands = st.one_of(
     st.builds(
         ReportProgress, progress=st.builds(Progress, _some, _some, st.none() | st.text(min_size=1, max_size=8), _some)
     ),
-    st.builds(CreateTask, task_id=_some.map(str), title=_texts, description=_texts),
+    st.builds(AddTask, task_id=_some.map(str), title=_texts, description=_texts),
     st.builds(
         UpdateTask,
         task_id=_some.map(str),

@@ -29,8 +29,8 @@ from server.missions.control import (
 )
 from server.missions.control.below import CountBelow, SpendBelow, StopForParent
 from server.missions.control.sandboxing import NoteSandbox
-from server.missions.control.tasks import CreateTask, ReportProgress, UpdateTask
-from server.missions.tasks import Progress
+from server.missions.control.tasks import UpdateTask
+from server.missions.tasks import AddTask, Progress, ReportProgress
 from storage.rules import Command, Decision
 from streams.errors import Conflict, MissionstreamError, MoveRefused, NotFound, TooMany
 from streams.event import Draft, Event, ascii_json, cleaned
@@ -244,7 +244,7 @@ OUTCOMES: dict[str, tuple[Command, dict[str, Result]]] = {
         always([])
         | {"running": ["cancel_requested"], "running with a queue": ["messages_removed", "cancel_requested"]},
     ),
-    "create a task": (CreateTask(task_id="t1", title="paint"), always(["task_created"])),
+    "create a task": (AddTask(task_id="t1", title="paint"), always(["task_created"])),
     "update a task that is not there": (UpdateTask(task_id="t1", title="paint"), always(NotFound)),
 }  # fmt: skip
 CASES = [

@@ -6,14 +6,8 @@ from uuid import UUID
 import pytest
 
 from server.missions.control import ControlRules, Create, Mission
-from server.missions.control.tasks import (
-    MAX_TASK_CHARACTERS,
-    MAX_TASKS,
-    CreateTask,
-    ReportProgress,
-    UpdateTask,
-)
-from server.missions.tasks import TASK_LIFECYCLE, Progress
+from server.missions.control.tasks import MAX_TASK_CHARACTERS, MAX_TASKS, UpdateTask
+from server.missions.tasks import TASK_LIFECYCLE, AddTask, Progress, ReportProgress
 from storage.rules import Command
 from streams.errors import Conflict, MoveRefused, NotFound
 from streams.event import Event, ascii_json
@@ -55,8 +49,8 @@ class Told:
         return self.state
 
 
-def a_task(number: int = 1, **fields: str) -> CreateTask:
-    return CreateTask(**{"task_id": f"t{number}", "title": f"task {number}", **fields})  # type: ignore[arg-type]
+def a_task(number: int = 1, **fields: str) -> AddTask:
+    return AddTask(**{"task_id": f"t{number}", "title": f"task {number}", **fields})  # type: ignore[arg-type]
 
 
 def test_a_new_task_is_pending_and_last() -> None:

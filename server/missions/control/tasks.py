@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import msgspec
 
-from server.missions.tasks import TASK_LIFECYCLE, Progress, Task
+from server.missions.tasks import TASK_LIFECYCLE, AddTask, Progress, ReportProgress, Task, progress_reported
 from storage.rules import Command, Decision
 from streams.errors import Conflict, NotFound
 from streams.event import Draft, Event
@@ -18,26 +17,6 @@ if TYPE_CHECKING:
 MAX_TASKS = 200
 MAX_TASK_CHARACTERS = 64 << 10
 """Of all titles and descriptions of one mission: its whole state is read with every list."""
-
-
-class ReportProgress(Command, frozen=True, kw_only=True):
-    """Say how far the mission is. What is said already is not said again."""
-
-    progress: Progress
-    by: str | None = None
-
-
-class CreateTask(Command, frozen=True, kw_only=True):
-    """Add a task, pending."""
-
-    task_id: str
-    title: str
-    description: str = ""
-    depends_on: tuple[str, ...] = ()
-    agent_id: UUID | None = None
-    run_id: UUID | None = None
-    """The run of the agent that asks; None for people."""
-    by: str | None = None
 
 
 class UpdateTask(Command, frozen=True, kw_only=True):
@@ -59,14 +38,13 @@ def task_of(state: "Mission", task_id: str) -> Task:
 
 
 def _report(state: "Mission", command: ReportProgress) -> Decision:
+    """What is said already is not said again."""
     if command.progress == state.progress:
         return Decision()
-    said = msgspec.structs.asdict(command.progress)
-    content = said.pop("current_subtask")
-    return Decision((Draft(type="progress", content=content or "", metadata=said, actor=command.by),))
+    return Decision((progress_reported(command),))
 
 
-def _create(state: "Mission", command: CreateTask) -> Decision:
+def _create(state: "Mission", command: AddTask) -> Decision:
     if command.depends_on or command.agent_id is not None:
         raise Conflict("the tasks of a control mission have no dependencies, and no agents of their own")
     if len(state.tasks) >= MAX_TASKS:
@@ -121,10 +99,10 @@ def _updated(state: "Mission", event: Event) -> dict[str, Any]:
     }
 
 
-DECIDE: dict[type[Command], Any] = {ReportProgress: _report, CreateTask: _create, UpdateTask: _update}
+DECIDE: dict[type[Command], Any] = {ReportProgress: _report, AddTask: _create, UpdateTask: _update}
 COMMANDS: Mapping[str, type[Command]] = {
     "report_progress": ReportProgress,
-    "create_task": CreateTask,
+    "create_task": AddTask,
     "update_task": UpdateTask,
 }
 EVOLVE = {"progress": _reported, "task_created": _created, "task_updated": _updated}

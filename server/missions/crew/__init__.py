@@ -13,7 +13,7 @@ from server.missions.crew.evolve import EVOLVE, created, evolved, evolved_all
 from server.missions.crew.graph import NO_GRAPH, graph_of
 from server.missions.crew.state import API, KIND, LIFECYCLE, TASK_LIFECYCLE, Mission, Review, Run, Task
 from server.missions.kinds import Facts
-from server.missions.tasks import Progress
+from server.missions.tasks import AddTask, Progress, ReportProgress
 from server.missions.tasks import Task as ShownTask
 from storage.rules import Command, Decision, PartRow, Row
 from streams.event import Event
@@ -53,9 +53,9 @@ class CrewRules:
     part_type = Task
     commands: ClassVar[Mapping[str, type[Command]]] = {
         "cancel": Cancel,
-        "create_task": steps.PlanTask,
+        "create_task": AddTask,
         "end_run": steps.EndRun,
-        "report_progress": steps.ReportProgress,
+        "report_progress": ReportProgress,
     }
     state_events = frozenset({"mission_created", *EVOLVE})
 

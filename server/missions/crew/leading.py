@@ -18,9 +18,9 @@ from server.missions.crew.steps import (
     BeginReview,
     EndPlanning,
     EndReview,
-    PlanTask,
 )
 from server.missions.crew.tasks import create_task
+from server.missions.tasks import AddTask
 from storage.rules import Command, Decision
 from streams.errors import Conflict
 from streams.event import Draft
@@ -63,7 +63,8 @@ def _end_planning(state: Mission, command: EndPlanning) -> Decision:
     return Decision((ended, *added))
 
 
-def _plan_task(state: Mission, command: PlanTask) -> Decision:
+def _plan_task(state: Mission, command: AddTask) -> Decision:
+    """The LEAD adds a task while it plans or reviews; it names dependencies by their ids or their titles."""
     if state.run is None or state.run.id != command.run_id:
         raise Conflict(f"tasks of a {KIND} mission are made by its LEAD while it plans, and by people through {API}")
     known = {task.title.casefold(): task.id for task in state.tasks.values()}
@@ -167,5 +168,5 @@ DECIDE: dict[type[Command], Any] = {
     AnnounceUnplanned: _announce,
     BeginReview: _begin_review,
     EndReview: _end_review,
-    PlanTask: _plan_task,
+    AddTask: _plan_task,
 }

@@ -9,7 +9,6 @@ import msgspec
 from server.agents.budgets import Use
 from server.missions.crew.commands import NewTask
 from server.missions.crew.state import Verdict
-from server.missions.tasks import Progress
 from storage.rules import Command
 
 LOST = frozenset({"crashed", "shutdown"})
@@ -110,29 +109,6 @@ class EndRun(Command, frozen=True, kw_only=True):
     use: Use = Use()
     next_run_id: UUID | None = None
     """As other kinds are told; the crew engine begins runs itself."""
-
-
-class PlanTask(Command, frozen=True, kw_only=True):
-    """The LEAD adds a task while it plans or reviews. It names dependencies by their ids or their titles.
-
-    Conflict for anybody else: people have the crew API.
-    """
-
-    task_id: str
-    title: str
-    description: str = ""
-    depends_on: tuple[str, ...] = ()
-    agent_id: UUID | None = None
-    run_id: UUID | None = None
-    """The run of the agent that asks; None for people."""
-    by: str | None = None
-
-
-class ReportProgress(Command, frozen=True, kw_only=True):
-    """An agent says how far it is. The log keeps it for those who watch; the mission does not change."""
-
-    progress: Progress
-    by: str | None = None
 
 
 class FailTask(Command, frozen=True, kw_only=True):

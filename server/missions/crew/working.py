@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
 from server.agents.budgets import Use
 from server.missions.crew import gate, limits
 from server.missions.crew.drafts import NOTHING, run_ended, run_started, task_moved, unblocked
 from server.missions.crew.state import Mission, Purpose, Task, in_order
-from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, ReportProgress, Requeue
+from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, Requeue
+from server.missions.tasks import ReportProgress, progress_reported
 from storage.rules import Command, Decision
 from streams.event import Draft
 
@@ -190,9 +189,8 @@ def _announce(state: Mission, command: AnnounceWaiting) -> Decision:
 
 
 def _report(state: Mission, command: ReportProgress) -> Decision:
-    said = msgspec.structs.asdict(command.progress)
-    content = said.pop("current_subtask")
-    return Decision((Draft(type="progress", content=content or "", metadata=said, actor=command.by),))
+    """The log keeps it for those who watch; the mission does not change."""
+    return Decision((progress_reported(command),))
 
 
 def _used(task: Task, use: Use) -> Mapping[str, Any]:

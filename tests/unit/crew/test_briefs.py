@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 
 from server.agents.demo import crew as demo
-from server.missions.crew.steps import BeginPlanning, Handoff, PlanTask, Settle
+from server.missions.crew.steps import BeginPlanning, Handoff, Settle
+from server.missions.tasks import AddTask
 from server.runs.crew import briefs, handoff, plans, verdict
 from server.runs.crew.roster import Roster, Worker
 from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task
@@ -100,7 +101,7 @@ def test_a_planning_brief_is_not_larger_than_the_bound_either(agents: int, tasks
     stream.start()
     stream.execute(BeginPlanning(run_id=a_run(1), agent_id=LEAD))
     for number in range(1, tasks + 1):
-        stream.execute(PlanTask(task_id=str(a_task(number)), title=f"task {number} " + "t" * 180, run_id=a_run(1)))
+        stream.execute(AddTask(task_id=str(a_task(number)), title=f"task {number} " + "t" * 180, run_id=a_run(1)))
     crew = [
         Worker(id=UUID(int=n), name="n" * 190, slug=f"s{n}", role_title="ü" * 5_000) for n in range(100, 100 + agents)
     ]

@@ -5,7 +5,8 @@ import pytest
 from server.agents.budgets import Use
 from server.missions.crew import CrewRules
 from server.missions.crew.commands import Edit
-from server.missions.crew.steps import BeginPlanning, EndPlanning, EndRun, PlanTask, Settle
+from server.missions.crew.steps import BeginPlanning, EndPlanning, EndRun, Settle
+from server.missions.tasks import AddTask
 from streams.errors import BadRequest, Conflict
 from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, folded, said, stored_and_read
 
@@ -48,8 +49,8 @@ class TestPlanning:
         stream.execute(BeginPlanning(run_id=a_run(1), agent_id=LEAD))
         return stream
 
-    def wish(self, number: int, title: str, *needs: str, run: int | None = 1) -> PlanTask:
-        return PlanTask(
+    def wish(self, number: int, title: str, *needs: str, run: int | None = 1) -> AddTask:
+        return AddTask(
             task_id=str(a_task(number)),
             title=title,
             depends_on=needs,

@@ -9,7 +9,8 @@ import pytest
 from server.agents.budgets import Use
 from server.missions.crew import limits
 from server.missions.crew.commands import Cancel, Create, Delete, Edit, Restart, Resume, Start
-from server.missions.crew.steps import BeginPlanning, EndRun, EndTask, PlanTask, ReportProgress, Settle
+from server.missions.crew.steps import BeginPlanning, EndRun, EndTask, Settle
+from server.missions.tasks import AddTask, ReportProgress
 from storage.rules import Command, PartRow
 from streams.errors import BadRequest, Conflict, MissionstreamError
 from tests.unit.crew.stream import CREW, ID, LEAD, RULES, WORKER, Stream, a_run, a_task, folded, refer, said
@@ -323,7 +324,7 @@ def test_deleting_goes_to_the_workspaces_stream(status: str) -> None:
 
 
 def test_cancelling_is_the_only_verb_for_people_of_other_dialects_and_takes_what_they_say() -> None:
-    agents = {"create_task": PlanTask, "report_progress": ReportProgress}
+    agents = {"create_task": AddTask, "report_progress": ReportProgress}
     assert RULES.commands == {"cancel": Cancel, "end_run": EndRun, **agents}
     stream = a_mission("IN_PROGRESS")
     stream.execute(RULES.commands["cancel"](by="user:1", whole_mission=True))

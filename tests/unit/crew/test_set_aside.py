@@ -2,13 +2,8 @@
 
 from server.agents.budgets import Use
 from server.missions.crew.commands import Edit
-from server.missions.crew.steps import (
-    AnnounceWaiting,
-    FailTask,
-    ReportProgress,
-    Requeue,
-)
-from server.missions.tasks import Progress
+from server.missions.crew.steps import AnnounceWaiting, FailTask, Requeue
+from server.missions.tasks import Progress, ReportProgress
 from tests.unit.crew.stream import LEAD, WORKER, Stream, a_task, said
 
 USE = Use(input=80, output=20, cost_micros=150_000, source="reported")
