@@ -13,7 +13,7 @@ from server.core import core, principal
 from server.crews import forms
 from server.crews.roster import agent_status
 from server.dialects.crew.answers import no_content, raw, reply, second
-from server.dialects.crew.body import read
+from server.dialects.crew.body import read, stored
 from server.dialects.crew.ids import known, spell
 from server.dialects.crew.paging import page_headers, page_of
 from server.keys import key_of
@@ -145,8 +145,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
 
 def _fields(body: AgentFields) -> dict[str, Any]:
     """The fields that the body names, as they are stored."""
-    named = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    if "llm_model" in named:
-        named.setdefault("model", named.pop("llm_model"))
-        named.pop("llm_model", None)
-    return {name: _READ[name](value) if name in _READ else value for name, value in named.items()}
+    fields = stored(body, _READ)
+    if "llm_model" in fields:
+        fields.setdefault("model", fields.pop("llm_model"))
+    return fields

@@ -1,6 +1,7 @@
 """Reading what crew's clients send: one JSON value of at most 1 MiB, whatever its Content-Type."""
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -62,6 +63,12 @@ def decoded(sent: bytes, shape: type[T], *, invalid: str = INVALID) -> T:
         raise _bad(invalid, error.message) from None
     except msgspec.ValidationError as error:
         raise _bad(invalid, str(error)) from None
+
+
+def stored(body: msgspec.Struct, how: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The fields that a body names, as they are stored: by `how` for those that it has, the others as they are."""
+    named = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
+    return {name: how[name](value) if name in how else value for name, value in named.items()}
 
 
 def _bad(invalid: str, reason: str) -> BadRequest:

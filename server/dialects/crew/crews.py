@@ -13,7 +13,7 @@ from server.core import core, principal
 from server.crews import escalation, forms
 from server.crews.roster import NO_SUCH_SPACE
 from server.dialects.crew.answers import no_content, raw, reply, second
-from server.dialects.crew.body import read
+from server.dialects.crew.body import read, stored
 from server.dialects.crew.ids import known, spell
 from server.dialects.crew.paging import page_headers, page_of
 from server.keys import key_of
@@ -51,7 +51,12 @@ class CrewFields(msgspec.Struct):
 async def create_crew(request: web.Request) -> web.Response:
     """POST /api/v1/crews"""
     body, who, now = await read(request, CrewFields), principal(request), datetime.now(UTC)
-    fields = {**DEFAULTS, **_fields(body), "name": forms.name(body.name or ""), "slug": forms.slug(body.slug or "")}
+    fields = {
+        **DEFAULTS,
+        **stored(body, _READ),
+        "name": forms.name(body.name or ""),
+        "slug": forms.slug(body.slug or ""),
+    }
     row = CrewRow(id=uuids.uuid7(), workspace_id=who.workspace_id, created_at=now, updated_at=now, **fields)
     key = key_of(request, "crew.crew", body)
     outcome = await core(request).roster.create_crew(row, by=who.actor, shown=shown, key=key)
@@ -73,7 +78,7 @@ async def get_crew(request: web.Request) -> web.Response:
 async def update_crew(request: web.Request) -> web.Response:
     """PATCH /api/v1/crews/{crewId}: what the body names is changed."""
     body, who = await read(request, CrewFields), principal(request)
-    row = await core(request).roster.update_crew(who.workspace_id, _id(request), _fields(body), by=who.actor)
+    row = await core(request).roster.update_crew(who.workspace_id, _id(request), stored(body, _READ), by=who.actor)
     return reply(shown(row))
 
 
@@ -128,9 +133,3 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "space_id": _space,
 }
 """How a field's value becomes the stored one; the others are stored as they are."""
-
-
-def _fields(body: CrewFields) -> dict[str, Any]:
-    """The fields that the body names, as they are stored."""
-    named = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    return {name: _READ[name](value) if name in _READ else value for name, value in named.items()}
