@@ -1,6 +1,5 @@
 """Checkpoints of crew missions: list, create, get, restore, fork, delete."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ from server.dialects.crew.body import read
 from server.dialects.crew.executing import KEY, execute, mission_of, new_id, once
 from server.dialects.crew.journal import FACETS
 from server.dialects.crew.missions import leads
+from server.dialects.crew.paging import within
 from server.missions.crew import Mission
 from server.missions.crew.commands import Create
 from server.missions.crew.copies import fork, unfinished
@@ -29,14 +29,12 @@ NO_ENTRIES = "mission has no journal entries to anchor a checkpoint"
 INVALID = "invalid JSON body"
 DEFAULT, MOST = 50, 200
 MOST_LABEL_CHARACTERS = 1_000
-_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 async def list_checkpoints(request: web.Request) -> web.Response:
     """GET /api/v1/missions/{missionId}/checkpoints: newest first."""
     mission_id, found = await mission_of(request, NO_MISSION)
-    limit = request.query.get("limit", "")
-    most = int(limit) if _WHOLE.fullmatch(limit) and 1 <= int(limit) <= MOST else DEFAULT
+    most = within(request.query.get("limit", ""), MOST) or DEFAULT
     rows = await checkpoints.listed(core(request).database, principal(request).workspace_id, mission_id, most)
     shown = [wire.checkpoint(row, found.crew_id) for row in rows]
     return reply({"mission_id": ids.spell(mission_id), "count": len(shown), "checkpoints": shown})

@@ -1,7 +1,5 @@
 """GET /api/v1/journal: a page of entries, one of them, how many there are."""
 
-import re
-
 from aiohttp import web
 
 from server.core import core, principal
@@ -9,11 +7,11 @@ from server.dialects.crew import ids, journal
 from server.dialects.crew.answers import reply
 from server.dialects.crew.filters import filters_of
 from server.dialects.crew.journal import Entry
+from server.dialects.crew.paging import within
 from streams.cursor import MAX_POSITION
 from streams.errors import BadRequest, NotFound
 
 DEFAULT, MOST = 100, 500
-_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 async def list_entries(request: web.Request) -> web.Response:
@@ -48,9 +46,10 @@ def _limit(request: web.Request) -> int:
     text = request.query.get("limit")
     if not text:
         return DEFAULT
-    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= MOST:
+    limit = within(text, MOST)
+    if limit is None:
         raise BadRequest(f"limit must be 1..{MOST}")
-    return int(text)
+    return limit
 
 
 def _before(request: web.Request) -> int:

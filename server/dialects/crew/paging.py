@@ -1,10 +1,11 @@
-"""Pages of crew's lists: a limit and an offset that are clamped and never refused, and headers that tell the page."""
+"""Pages of crew's lists: limits and offsets, clamped or within bounds, and headers that tell the page."""
 
 import re
 
 from aiohttp import web
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_COUNT = re.compile(r"[0-9]{1,9}")
 _MOST_OFFSET = 2**31
 
 
@@ -17,6 +18,11 @@ def page_of(request: web.Request, *, default: int, most: int) -> tuple[int, int]
 def page_headers(limit: int, offset: int, total: int) -> dict[str, str]:
     """How many there are, and which of them these are."""
     return {"X-Total-Count": str(total), "X-Limit": str(limit), "X-Offset": str(offset)}
+
+
+def within(text: str, most: int) -> int | None:
+    """A limit of 1 to `most`; None for what is none."""
+    return int(text) if _COUNT.fullmatch(text) and 1 <= int(text) <= most else None
 
 
 def _number(request: web.Request, name: str) -> int:
