@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from storage import statements
+from storage.answers import answer_of
 from storage.parts import Change, Execute, Part, Record, Result, change_rows
 from storage.rules import Appended, Decision, Key, Kinds, Outcome, PartRow, Rules, Statement
 from storage.statements import SavedRow, in_order
@@ -212,12 +213,8 @@ class Batch:
 
     def _replayed(self, key: Key | None) -> Outcome | None:
         """The first outcome of a key that is known; KeyReused when it stood for something else."""
-        first = None if key is None else self._answers.get((key.scope, key.key))
-        if key is None or first is None:
-            return None
-        if first[0] != key.fingerprint:
-            raise KeyReused(key=key.key)
-        return Outcome(first[1], replayed=True)
+        first = None if key is None else answer_of(self._answers, key)
+        return None if first is None else Outcome(first, replayed=True)
 
     def _answered(self, key: Key | None, answer: str) -> None:
         if key is not None:
