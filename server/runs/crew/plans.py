@@ -78,9 +78,9 @@ def tasks_of(
     """
     found = list(islice((task for line in lines if (task := planned(line)) is not None), MAX_PLANNED))
     ids = [new_id() for _ in found]
-    known = {_key(task.title): task.id for task in existing}
-    known |= {_key(task.title): task_id for task, task_id in zip(reversed(found), reversed(ids), strict=True)}
-    needs = [tuple(known[key] for name in task.needs if (key := _key(name)) in known) for task in found]
+    known = {title_key(task.title): task.id for task in existing}
+    known |= {title_key(task.title): task_id for task, task_id in zip(reversed(found), reversed(ids), strict=True)}
+    needs = [tuple(known[key] for name in task.needs if (key := title_key(name)) in known) for task in found]
     if is_chained and not any(task.needs for task in found):
         needs = [() if at == 0 else (ids[at - 1],) for at in range(len(found))]
     tasks = [
@@ -99,7 +99,8 @@ def tasks_of(
     return tuple(_in_order(tasks))
 
 
-def _key(title: str) -> str:
+def title_key(title: str) -> str:
+    """A title as it is compared: case and spaces do not count."""
     return " ".join(title.split()).casefold()
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from server.missions.crew.state import Task, Verdict
 from server.runs.crew.blocks import Block, blocks_of
+from server.runs.crew.plans import title_key
 
 NAME = "VERDICT"
 _KEYS = ("verdict", "rework", "new", "notes")
@@ -59,14 +60,10 @@ def meant(names: Iterable[str], tasks: Iterable[Task]) -> tuple[UUID, ...]:
     """The tasks that these names mean, by id or by title; what means none is left out."""
     known: dict[str, UUID] = {}
     for task in tasks:
-        known.setdefault(_key(task.title), task.id)
+        known.setdefault(title_key(task.title), task.id)
         known[str(task.id)] = task.id
-    return tuple(dict.fromkeys(known[key] for name in names if (key := _key(name)) in known))
+    return tuple(dict.fromkeys(known[key] for name in names if (key := title_key(name)) in known))
 
 
 def _lines(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(line for value in values for part in value.splitlines() if (line := part.strip(" \t-*`")))
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
