@@ -141,8 +141,9 @@ class CrewWork:
             return EndTask(
                 task_id=turn.task_id, outcome="failed", reason=outcome.reason, error=error, by=turn.actor, **ended
             )
-        state = await self.state(turn.workspace_id, turn.mission_id)
-        roster = await self._rosters.of(turn.workspace_id, state.crew_id)
+        crew_id = turn.started.crew_id
+        assert crew_id is not None
+        roster = await self._rosters.of(turn.workspace_id, crew_id)
         result = handoff.read(*turn.messages)
         return EndTask(
             task_id=turn.task_id,
