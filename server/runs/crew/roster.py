@@ -7,6 +7,7 @@ import msgspec
 
 from server.agents.policy import DEFAULT, Policy
 from server.missions.crew.steps import Gate
+from server.missions.kinds import NO_SPACE
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float = 7_200
     auto_accept_review: bool = False
     gate: Gate | None = None
-    space_id: UUID = UUID(int=0)
+    space_id: UUID = NO_SPACE
 
     @property
     def slugs(self) -> Mapping[str, UUID]:
