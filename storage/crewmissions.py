@@ -12,8 +12,7 @@ from storage.agents import AgentName
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Rules, Statement
-from storage.statements import joined
-from streams.errors import MissionstreamError, NotFound
+from streams.errors import MissionstreamError
 
 
 class Found(NamedTuple):
@@ -56,7 +55,6 @@ class CrewMissions:
 
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
-        self._rules = rules
         self._missions = msgspec.json.Decoder(rules.state_type)
         assert rules.part_type is not None
         self._tasks = msgspec.json.Decoder(rules.part_type)
@@ -77,15 +75,6 @@ class CrewMissions:
                 return None
             tasks = await connection.fetch(queries.crewmissions.tasks, workspace_id, [mission_id])
         return self._mission(row), [self._task(task) for task in tasks]
-
-    async def state(self, workspace_id: UUID, mission_id: UUID, missing: MissionstreamError | None = None) -> Any:
-        """One consistent reading of a mission's whole state; `missing`, else NotFound, when there is no such."""
-        async with self._database.snapshot() as connection:
-            row = await connection.fetchrow(queries.crewmissions.one, workspace_id, mission_id, None)
-            if row is None:
-                raise missing or NotFound()
-            parts = await connection.fetch(queries.writer.parts, workspace_id, [mission_id])
-        return joined(self._rules, row["state"], parts)
 
     async def listed(
         self, workspace_id: UUID, *, crew_id: UUID | None = None, status: str | None, limit: int, offset: int

@@ -10,7 +10,7 @@ from server.core import core, principal
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import no_content, raw, reply
 from server.dialects.crew.body import read
-from server.dialects.crew.executing import KEY, execute, mission_of, new_id, once
+from server.dialects.crew.executing import KEY, execute, mission_of, new_id, once, whole
 from server.dialects.crew.journal import FACETS
 from server.dialects.crew.missions import leads
 from server.dialects.crew.paging import within
@@ -80,7 +80,7 @@ async def fork_checkpoint(request: web.Request) -> web.Response:
     """POST …/fork: a new mission with the tasks as they are now, and a checkpoint of it; together or not at all."""
     source, _ = await _found(request)
     label, who = await _label(request), principal(request)
-    state = await core(request).crew_missions.state(who.workspace_id, source.mission_id, NotFound(NO_CHECKPOINT))
+    state = await whole(request, source.mission_id, NO_CHECKPOINT)
     wish = fork(state, new_id(), new_id, by=who.actor)
     made = _forked(source, wish, label, by=ids.spell(who.user_id))
     draft = _fork_draft(request, made, source)

@@ -14,7 +14,7 @@ from server.dialects.crew.answers import raw
 from server.dialects.crew.body import received
 from server.dialects.crew.guard import NO_MISSION
 from server.keys import key_of
-from server.missions.crew import KIND
+from server.missions.crew import KIND, Mission
 from server.routing import Handler
 from storage import answers
 from storage.crewmissions import Found
@@ -68,6 +68,16 @@ async def mission_of(request: web.Request, missing: str = NO_MISSION) -> tuple[U
     if found is None:
         raise NotFound(missing)
     return mission_id, found
+
+
+async def whole(request: web.Request, mission_id: UUID, missing: str = NO_MISSION) -> Mission:
+    """One consistent reading of a mission with its tasks; NotFound with the text `missing` for one that is gone."""
+    try:
+        row = await core(request).missions.whole(principal(request).workspace_id, mission_id)
+    except NotFound:
+        raise NotFound(missing) from None
+    state: Mission = row.state
+    return state
 
 
 async def execute(

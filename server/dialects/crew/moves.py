@@ -7,12 +7,11 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from server.core import core, principal
+from server.core import principal
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import raw
 from server.dialects.crew.body import received
-from server.dialects.crew.executing import execute, mission_of, new_id, once
-from server.dialects.crew.guard import NO_MISSION
+from server.dialects.crew.executing import execute, mission_of, new_id, once, whole
 from server.dialects.crew.missions import leads
 from server.missions.crew import Mission
 from server.missions.crew.commands import Restart, Resume, Start
@@ -20,7 +19,7 @@ from server.missions.crew.copies import clone
 from storage import crews
 from storage.crewmissions import Found
 from storage.rules import Command
-from streams.errors import BadRequest, NotFound
+from streams.errors import BadRequest
 from streams.event import clean_text
 
 
@@ -50,7 +49,7 @@ async def clone_mission(request: web.Request) -> web.Response:
     """POST …/clone: a copy with all its tasks, PLANNING. Its title is the body's, else the old one and " (copy)"."""
     mission_id, _ = await mission_of(request)
     who = principal(request)
-    source = await core(request).crew_missions.state(who.workspace_id, mission_id, NotFound(NO_MISSION))
+    source = await whole(request, mission_id)
     wish = clone(source, new_id(), new_id, title=await _title(request), by=who.actor)
     outcome = await execute(request, wish.id, wish, _moved, statements=leads(who.workspace_id, wish))
     return raw(outcome.answer, status=201)

@@ -102,7 +102,7 @@ async def took_ms(crew: Crew, mission: dict[str, Any]) -> int:
     """How long a mission took, from the log itself."""
     mission_id = ids.read(mission["id"])
     assert mission_id is not None
-    state = await crew.shared.core.crew_missions.state(crew.boss.workspace_id, mission_id)
+    state = (await crew.shared.core.missions.whole(crew.boss.workspace_id, mission_id)).state
     return round((state.completed_at - state.created_at) / timedelta(milliseconds=1))
 
 
