@@ -1,5 +1,6 @@
 """What the writer must know of a mission kind: the pure pair decide and evolve, and the row that a state projects to."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import reduce
@@ -88,13 +89,13 @@ class Rules(Protocol):
         ...
 
 
-class Undivided:
+class Undivided(ABC):
     """A kind whose whole state is one document."""
 
     part_type: type[Any] | None = None
 
-    def evolve(self, state: Any, event: Event) -> Any:
-        raise NotImplementedError("every kind has its own")
+    @abstractmethod
+    def evolve(self, state: Any, event: Event) -> Any: ...
 
     def evolve_all(self, state: Any, events: Sequence[Event]) -> Any:
         return reduce(self.evolve, events, state)
