@@ -1,7 +1,7 @@
 """Rows and what is said of them change together: `Writers.change`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -9,27 +9,17 @@ import pytest
 import uuid_utils.compat as uuids
 
 from server.missions.crew.commands import Create, Edit, Resume, Start
-from server.missions.known import kinds
 from storage import spaces, workspaces
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Key, Outcome, Statement
-from storage.writer import Writers
 from streams.errors import Conflict, KeyReused, NotFound, Unprocessable
-from streams.event import Draft, Event
+from streams.event import Draft
+from tests.storage.published import Published
 
 
-class Bench:
+class Bench(Published):
     """A workspace with writers; what they publish is kept."""
-
-    def __init__(self, database: Database, workspace_id: UUID) -> None:
-        self.database = database
-        self.workspace_id = workspace_id
-        self.published: list[Event] = []
-        self.writers = Writers(database, kinds(), self._publish)
-
-    def _publish(self, workspace_id: UUID, events: Sequence[Event]) -> None:
-        self.published.extend(events)
 
     def space(self, name: str, *, broken: dict[str, Any] | None = None) -> Statement:
         arguments = (self.workspace_id, uuids.uuid7(), name, None)

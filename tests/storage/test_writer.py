@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -23,20 +23,12 @@ from storage.verify import Finding, verify
 from storage.writer import Writers
 from streams.channels import Channel
 from streams.errors import Conflict, KeyReused, NotFound, Unavailable, Unprocessable
-from streams.event import Draft, Event
+from streams.event import Draft
+from tests.storage.published import Published
 
 
-class Bench:
+class Bench(Published):
     """A workspace, its writers, and everything that was published."""
-
-    def __init__(self, database: Database, workspace_id: UUID) -> None:
-        self.database = database
-        self.workspace_id = workspace_id
-        self.published: list[Event] = []
-        self.writers = Writers(database, kinds(), self._publish)
-
-    def _publish(self, workspace_id: UUID, events: Sequence[Event]) -> None:
-        self.published.extend(events)
 
     async def create(self, **fields: Any) -> UUID:
         mission_id = uuids.uuid7()

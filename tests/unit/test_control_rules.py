@@ -1,7 +1,6 @@
 """ControlRules: what each command leads to in each state, and that folding the events gives the state."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -33,11 +32,11 @@ from server.missions.control.tasks import UpdateTask
 from server.missions.tasks import AddTask, Progress, ReportProgress
 from storage.rules import Command, Decision
 from streams.errors import Conflict, MissionstreamError, MoveRefused, NotFound, TooMany
-from streams.event import Draft, Event, ascii_json, cleaned
+from streams.event import Draft, Event, cleaned
+from tests.unit.numbering import numbered
 
 RULES = ControlRules()
 ID, WORKSPACE, SPACE = UUID(int=1), UUID(int=2), UUID(int=3)
-AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def a_run(number: int) -> UUID:
@@ -60,18 +59,7 @@ class Stream:
 
     def append(self, draft: Draft) -> None:
         number = len(self.events) + 1
-        event = Event(
-            workspace_id=WORKSPACE,
-            position=number,
-            stream_id=ID,
-            sequence=number,
-            type=draft.type,
-            at=AT + timedelta(seconds=number),
-            actor=draft.actor,
-            event_id=draft.event_id,
-            content=draft.content,
-            metadata=ascii_json(draft.metadata).decode(),
-        )
+        event = numbered(draft, number, workspace_id=WORKSPACE, stream_id=ID)
         self.events.append(event)
         if event.type in RULES.state_events:
             self.state = RULES.evolve(self.state, event)

@@ -1,6 +1,6 @@
 """Tasks and progress of a control mission: what each wish leads to, and the bounds."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,10 +10,9 @@ from server.missions.control.tasks import MAX_TASK_CHARACTERS, MAX_TASKS, Update
 from server.missions.tasks import TASK_LIFECYCLE, AddTask, Progress, ReportProgress
 from storage.rules import Command
 from streams.errors import Conflict, MoveRefused, NotFound
-from streams.event import Event, ascii_json
+from tests.unit.numbering import AT, numbered
 
 RULES = ControlRules()
-AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Told:
@@ -28,17 +27,7 @@ class Told:
         for command in commands:
             for draft in RULES.decide(self.state, command).drafts:
                 number = len(self.types) + 1
-                event = Event(
-                    workspace_id=UUID(int=2),
-                    position=number,
-                    stream_id=UUID(int=1),
-                    sequence=number,
-                    type=draft.type,
-                    at=AT + timedelta(seconds=number),
-                    actor=draft.actor,
-                    content=draft.content,
-                    metadata=ascii_json(draft.metadata).decode(),
-                )
+                event = numbered(draft, number, workspace_id=UUID(int=2), stream_id=UUID(int=1))
                 self.types.append(event.type)
                 self.state = RULES.evolve(self.state, event)
         return self

@@ -13,6 +13,7 @@ from server.dialects.crew.frames import CrewFrames, Faces, SpelledTimeline, Told
 from server.missions.crew import CrewRules, Mission, commands, steps
 from streams.channels import Channel
 from streams.event import Event, ascii_json
+from tests.unit.numbering import numbered
 
 WORKSPACE, CREW, MISSION, LEAD, WORKER = (UUID(int=number) for number in range(1, 6))
 ONE, TWO, RUN = (UUID(int=number) for number in range(11, 14))
@@ -31,16 +32,12 @@ class World:
     def do(self, command: Any) -> list[Told]:
         started = len(self.events)
         for draft in RULES.decide(self.state, command).drafts:
-            event = Event(
+            event = numbered(
+                draft,
+                len(self.events) + 1,
                 workspace_id=WORKSPACE,
-                position=100 + len(self.events),
                 stream_id=WORKSPACE if draft.to_workspace else MISSION,
-                sequence=len(self.events) + 1,
-                type=draft.type,
-                at=datetime(2026, 1, 1, tzinfo=UTC),
                 crew_id=CREW,
-                content=draft.content,
-                metadata=ascii_json(draft.metadata).decode(),
             )
             self.events.append(event)
             if draft.type in RULES.state_events:

@@ -1,21 +1,24 @@
 """One crew mission's events, numbered as the writer would, and short ways to make and command it."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from server.agents.budgets import Use
 from server.missions.crew import CrewRules, Mission, Task
 from server.missions.crew.commands import Create, CreateTask, Reference, Start, UpdateTask
 from server.missions.crew.steps import Claim, EndTask
 from storage.rules import Command, Decision
-from streams.event import Draft, Event, ascii_json, cleaned
+from streams.event import Draft, Event, cleaned
+from tests.unit.numbering import numbered
 
 RULES = CrewRules()
 ID, WORKSPACE, CREW, LEAD, WORKER = (UUID(int=number) for number in range(1, 6))
-AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+USE = Use(input=80, output=20, cost_micros=150_000, source="reported")
+"""What a run has used."""
 
 
 def a_task(number: int) -> UUID:
@@ -58,17 +61,7 @@ class Stream:
 
     def _event(self, draft: Draft) -> Event:
         number = len(self.events) + 1
-        event = Event(
-            workspace_id=WORKSPACE,
-            position=number,
-            stream_id=ID,
-            sequence=number,
-            type=draft.type,
-            at=AT + timedelta(seconds=number),
-            actor=draft.actor,
-            content=draft.content,
-            metadata=ascii_json(draft.metadata).decode(),
-        )
+        event = numbered(draft, number, workspace_id=WORKSPACE, stream_id=ID)
         self.events.append(event)
         return event
 
@@ -118,6 +111,15 @@ class Stream:
     @property
     def statuses(self) -> dict[int, str]:
         return {task.id.int - 1_000: task.status for task in self.state.tasks.values()}
+
+
+def worked(*needs: tuple[int, ...], **fields: object) -> Stream:
+    """A started mission of tasks 1, 2, 3 …, each with its dependencies."""
+    stream = Stream().create()
+    for number, needed in enumerate(needs, 1):
+        stream.add(number, *needed, **fields)
+    stream.start()
+    return stream
 
 
 def folded(events: Iterable[Event]) -> Mission | None:

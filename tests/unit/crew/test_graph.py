@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from server.missions.crew.graph import NO_GRAPH, downstream, fault_of, graph_after, graph_of
 from server.missions.crew.state import TASK_LIFECYCLE, Task
-from tests.unit.crew.stream import AT, a_task
+from tests.unit.crew.stream import a_task
+from tests.unit.numbering import AT
 
 
 def tasks_of(needs: dict[int, tuple[int, ...]], statuses: dict[int, str] | None = None) -> dict[UUID, Task]:

@@ -27,7 +27,8 @@ from server.runs.crew.breaker import THRESHOLD, Breaker
 from server.runs.crew.roster import Roster, Worker
 from server.runs.crew.scheduling import NO_LEAD, NOBODY, NOT_IN_CREW, Next, begins, least_loaded, next_steps
 from storage.rules import Command
-from tests.unit.crew.stream import AT, LEAD, WORKER, Stream, a_run, a_task, folded, stored_and_read
+from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, folded, stored_and_read
+from tests.unit.numbering import AT
 
 OTHER, HAND, GONE = (UUID(int=number) for number in range(50, 53))
 _BY_HAND = "Hand's tasks are done by people"

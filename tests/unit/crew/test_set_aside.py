@@ -1,21 +1,9 @@
 """What becomes of a task that nobody works on, whose run is lost, or that cannot be given to anybody."""
 
-from server.agents.budgets import Use
 from server.missions.crew.commands import Edit
 from server.missions.crew.steps import AnnounceWaiting, FailTask, Requeue
 from server.missions.tasks import Progress, ReportProgress
-from tests.unit.crew.stream import LEAD, WORKER, Stream, a_task, said
-
-USE = Use(input=80, output=20, cost_micros=150_000, source="reported")
-
-
-def worked(*needs: tuple[int, ...], **fields: object) -> Stream:
-    """A started mission of tasks 1, 2, 3 …, each with its dependencies."""
-    stream = Stream().create()
-    for number, needed in enumerate(needs, 1):
-        stream.add(number, *needed, **fields)
-    stream.start()
-    return stream
+from tests.unit.crew.stream import LEAD, USE, WORKER, Stream, a_task, said, worked
 
 
 class TestWaiting:

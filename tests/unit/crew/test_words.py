@@ -15,7 +15,8 @@ from server.runs.crew import handoff, plans, verdict
 from server.runs.crew.blocks import blocks_of, defused
 from server.runs.crew.handoff import Result
 from server.runs.crew.plans import Planned
-from tests.unit.crew.stream import AT, a_task
+from tests.unit.crew.stream import a_task
+from tests.unit.numbering import AT
 
 _BLOCK = "---HANDOFF---\nsummary: tight\nconfidence: high\n---END HANDOFF---"
 

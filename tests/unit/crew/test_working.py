@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from server.agents.budgets import Use
 from server.missions.crew import gate, limits
 from server.missions.crew.commands import Decide, Edit, UpdateTask
 from server.missions.crew.steps import (
@@ -17,18 +16,7 @@ from server.missions.crew.steps import (
     Requeue,
 )
 from streams.errors import BadRequest, Conflict, NotFound
-from tests.unit.crew.stream import LEAD, WORKER, Stream, a_run, a_task, folded, said, stored_and_read
-
-USE = Use(input=80, output=20, cost_micros=150_000, source="reported")
-
-
-def worked(*needs: tuple[int, ...], **fields: object) -> Stream:
-    """A started mission of tasks 1, 2, 3 …, each with its dependencies."""
-    stream = Stream().create()
-    for number, needed in enumerate(needs, 1):
-        stream.add(number, *needed, **fields)
-    stream.start()
-    return stream
+from tests.unit.crew.stream import LEAD, USE, WORKER, Stream, a_run, a_task, folded, said, stored_and_read, worked
 
 
 class TestAClaim:
