@@ -100,20 +100,23 @@ class Session:
         if not await self._authenticate():
             return
         self._services.hub.connections[self._connection] = self
-        serving = asyncio.create_task(self._connection.serve(), name="socket reader")
         receiving = asyncio.create_task(self._receive(), name="socket frames")
+        receiving.add_done_callback(lambda _: self._connection.close())
         try:
-            await asyncio.wait({serving, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            await self._connection.serve()
+        except Exception:
+            self._failed()
         finally:
-            for task in (serving, receiving):
-                task.cancel()
-            for result in await asyncio.gather(serving, receiving, return_exceptions=True):
-                if isinstance(result, Exception):
-                    log.error("socket.failed", exc_info=result)
-                    self._connection.close_code = CLOSE_CODE["internal"]
+            receiving.cancel()
+            await asyncio.wait({receiving})
             if not self._response.closed:
                 with contextlib.suppress(ConnectionError, TimeoutError):
                     await self._response.close(code=self._connection.close_code)
+
+    def _failed(self) -> None:
+        """Say a defect to the log, and that it was one to the client."""
+        log.exception("socket.failed")
+        self._connection.close_code = CLOSE_CODE["internal"]
 
     async def _authenticate(self) -> bool:
         try:
@@ -145,6 +148,12 @@ class Session:
                 await self._response.close(code=code, message=message.encode()[:120])
 
     async def _receive(self) -> None:
+        try:
+            await self._act()
+        except Exception:
+            self._failed()
+
+    async def _act(self) -> None:
         async for message in self._response:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return

@@ -18,7 +18,7 @@ def _settle(state: Mission, command: Settle) -> Decision:
         return Decision((mission_moved(state, "REVIEW", "engine", why="all tasks are done"),))
     if not open_tasks:
         return Decision((mission_moved(state, "FAILED", "engine", why=f"{failed} of {state.total} tasks failed"),))
-    if not (state.stats["IN_PROGRESS"] or state.stats["AWAITING_APPROVAL"] or state.graph.ready):
+    if open_tasks == state.stats["BLOCKED"]:  # whoever makes one PENDING by hand means to work it by hand
         why = f"{open_tasks} of {state.total} tasks wait for tasks that will not be completed"
         return Decision((mission_moved(state, "FAILED", "engine", why=why),))
     return Decision()

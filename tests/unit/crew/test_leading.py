@@ -186,16 +186,19 @@ class TestSettling:
         assert moved.content == "2 of 3 tasks wait for tasks that will not be completed"
         assert stream.statuses == {1: lost, 2: "BLOCKED", 3: "BLOCKED"}
 
-    def test_counts_what_people_made_pending_though_it_waits_for_others(self) -> None:
+    def test_leaves_time_to_work_by_hand_what_a_person_made_pending(self) -> None:
         stream = worked((), (1,), (2,), (1,))
         stream.patch(2, "PENDING")
-        assert stream.execute(Settle()) == []  # task 1 is ready, for whomever
-        stream.patch(1, "IN_PROGRESS")
+        stream.patch(1, "IN_PROGRESS", "FAILED")
         assert stream.execute(Settle()) == []
-        stream.patch(1, "FAILED")
+        stream.patch(2, "IN_PROGRESS")
+        assert stream.execute(Settle()) == []
+        stream.patch(2, "COMPLETED")
+        assert stream.statuses == {1: "FAILED", 2: "COMPLETED", 3: "PENDING", 4: "BLOCKED"}
+        stream.patch(3, "SKIPPED")
         [moved] = stream.execute(Settle())
         assert (moved.data()["status"], moved.data()["cause"]) == ("FAILED", "engine")
-        assert moved.content == "3 of 4 tasks wait for tasks that will not be completed"
+        assert moved.content == "1 of 4 tasks wait for tasks that will not be completed"
 
     def test_does_nothing_to_what_people_work_and_to_what_is_empty(self) -> None:
         people = Stream().create()
