@@ -11,9 +11,9 @@ from streams.ring import RING_BYTES, Piece, Ring
 from streams.subscriber import MAX_FLUSH_BYTES, PIECE_BYTES, Buffer, Subscriber
 
 FLUSH_GAP_SECONDS = 0.005
-GAP_PER_FLUSH = 0.75
-"""A large feed waits this many times as long as its flush took: it has less than three fifths of the event loop."""
-GAP_PER_LONE_FLUSH = 2.5
+GAP_PER_FLUSH = 1.0
+"""A large feed waits this many times as long as its flush took: it has at most half of the event loop."""
+GAP_PER_LONE_FLUSH = 3.0
 """The same after a flush of a single frame, which costs as much as one of many: a little longer, and two share the next."""
 MOST_GAP_SECONDS = 0.1
 SLICE = 128
