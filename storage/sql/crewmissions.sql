@@ -64,7 +64,8 @@ WITH every AS (
 ), changed AS (
     SELECT phase, created_at, (state ->> 'completed_at')::timestamptz AS completed_at
       FROM missions
-     WHERE workspace_id = $1 AND kind = 'crew' AND deleted_at IS NULL AND updated_at >= $2
+     WHERE workspace_id = $1 AND kind = 'crew' AND deleted_at IS NULL
+       AND updated_at >= $2 AND updated_second >= $2 - interval '1 second'
        AND phase IN ('completed', 'failed')
 ), ended AS (
     SELECT count(*) FILTER (WHERE phase = 'completed' AND completed_at >= $2) AS completed,

@@ -12,7 +12,7 @@ SELECT m.workspace_id, m.id, m.kind, m.status, m.phase, m.title, m.crew_id, m.pa
        m.state_version, m.state, m.created_at, m.updated_at, s.head, s.counts, s.at, p.name AS space_name
   FROM (SELECT * FROM missions
          WHERE workspace_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR phase = $2)
-         ORDER BY updated_at DESC, id DESC LIMIT $3 OFFSET $4) AS m
+         ORDER BY updated_second DESC, updated_at DESC, id DESC LIMIT $3 OFFSET $4) AS m
   JOIN streams AS s ON s.workspace_id = m.workspace_id AND s.id = m.id
   LEFT JOIN spaces AS p ON p.workspace_id = m.workspace_id AND p.id = (m.state ->> 'space_id')::uuid
  ORDER BY m.updated_at DESC, m.id DESC;

@@ -265,6 +265,30 @@ async def test_a_page_of_crew_missions_reads_no_more_than_the_page_and_no_task(f
     assert await _rows_read(filled, "tasks", query, WORKSPACE, None, 100, 0) == 0
 
 
+async def test_a_page_of_all_missions_reads_little_more_than_the_page(filled: asyncpg.Connection) -> None:
+    second = 12  # missions are made so that a dozen at the most were changed in the same one
+    assert await _rows_read(filled, "missions", queries.missions.listed, WORKSPACE, None, 50, 0) <= 50 + second
+
+
+async def test_a_mission_that_changes_often_touches_its_indexes_once_a_second(filled: asyncpg.Connection) -> None:
+    transaction = filled.transaction()
+    await transaction.start()
+    try:
+        change = "UPDATE missions SET title = $3, updated_at = $4 WHERE workspace_id = $1 AND id = $2"
+        second = datetime.now(UTC).replace(microsecond=0)
+        for number in range(10):
+            at = second + timedelta(milliseconds=number)
+            await filled.execute(change, WORKSPACE, MISSION, f"title {number}", at)
+        found = await filled.fetchrow(
+            """SELECT pg_stat_get_xact_tuples_updated('missions'::regclass) AS updated,
+                      pg_stat_get_xact_tuples_hot_updated('missions'::regclass) AS hot"""
+        )
+        assert found is not None
+        assert (found["updated"], found["hot"]) == (10, 9), "only the first moved it to another second"
+    finally:
+        await transaction.rollback()
+
+
 async def test_removing_a_crew_looks_at_its_own_missions_only(filled: asyncpg.Connection) -> None:
     assert await _rows_read(filled, "missions", queries.crews.idle, WORKSPACE, UUID(int=99)) == 0
     assert await _rows_read(filled, "missions", queries.crews.idle, WORKSPACE, CREW) <= CREW_MISSIONS / 100

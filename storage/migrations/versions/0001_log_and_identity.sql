@@ -52,11 +52,15 @@ CREATE TABLE missions (
     state json NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    updated_second timestamptz NOT NULL
+        GENERATED ALWAYS AS (date_bin('1 second', updated_at, timestamptz '2000-01-01 00:00:00+00')) STORED,
     deleted_at timestamptz,
     erased boolean NOT NULL DEFAULT false,
     PRIMARY KEY (workspace_id, id)
-);
-CREATE INDEX missions_listed ON missions (workspace_id, updated_at DESC, id DESC) WHERE deleted_at IS NULL;
+) WITH (fillfactor = 50);
+COMMENT ON COLUMN missions.updated_second IS
+    'updated_at to the second. Indexed in its place, so that a busy mission touches its indexes once a second (HOT).';
+CREATE INDEX missions_listed ON missions (workspace_id, updated_second DESC) WHERE deleted_at IS NULL;
 CREATE INDEX missions_children ON missions (workspace_id, parent_id, created_at) WHERE parent_id IS NOT NULL;
 CREATE INDEX missions_busy ON missions (workspace_id, id) WHERE run_id IS NOT NULL OR queued > 0;
 CREATE INDEX missions_of_workspace ON missions (workspace_id, created_at DESC, id DESC)
