@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from storage.ids import parse_id
 from streams.errors import BadRequest, MissionstreamError, Unprocessable
 from streams.event import check_depth, clean_text, clean_value
 
@@ -94,7 +95,7 @@ def identity(request: web.Request, name: str = "id") -> UUID:
     """A UUID of the path; BadRequest for anything else."""
     text = request.match_info[name]
     try:
-        return UUID(text)
+        return parse_id(text)
     except ValueError:
         raise BadRequest(f"{text[:80]!r} is not a UUID") from None
 

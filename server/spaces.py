@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import UUID
-
-import uuid_utils.compat as uuids
+from uuid import UUID, uuid5
 
 from server.missions.kinds import NO_SPACE
 from storage import spaces
+from storage.ids import new_id
 from storage.pool import Database
 from storage.rules import Key
 from storage.spaces import SpaceRow
@@ -38,7 +37,7 @@ class Spaces:
         if path is not None:
             await asyncio.to_thread(self._check, Path(path))
         await self.listed(workspace_id)
-        space_id = uuids.uuid7() if key is None else uuids.uuid5(workspace_id, f"{key.scope}:{key.key}")
+        space_id = new_id() if key is None else uuid5(workspace_id, f"{key.scope}:{key.key}")
         return await spaces.create(self._database, workspace_id, space_id, name, path)
 
     def _check(self, path: Path) -> None:

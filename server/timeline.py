@@ -1,12 +1,12 @@
 """The timeline: whole stored events, the form that pages, WebSockets and our own clients share."""
 
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from server.auth.principal import Principal
 from server.core import Core
+from storage.ids import parse_id
 from streams import sse, websocket
 from streams.channels import Channel
 from streams.errors import NotFound
@@ -67,7 +67,7 @@ def signal_body(signal: Signal) -> dict[str, Any]:
 async def timeline_channel(services: Core, who: Principal, text: str) -> tuple[Channel, Face]:
     """The `timeline:` channel of a mission or of the workspace, in the principal's home; NotFound for anything else."""
     try:
-        identity = UUID(text)
+        identity = parse_id(text)
     except ValueError:
         raise NotFound from None
     if identity == who.workspace_id:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
-import uuid_utils.compat as uuids
 
+from storage.ids import new_id
 from storage.pool import Database
 from storage.queries import queries
 
@@ -77,7 +77,7 @@ async def adopt_token(database: Database, name: str, token_hash: bytes, *, as_fi
         await connection.execute(queries.identity.revoke_tokens_named, owner_id, name)
         await connection.execute(
             queries.identity.create_token,
-            uuids.uuid7(),
+            new_id(),
             owner_id,
             workspace_id,
             name,
@@ -118,7 +118,7 @@ async def claim(database: Database, claim: Claim, *, within_seconds: float, unus
             await connection.execute(queries.identity.claim, owner_id, claim.name, claim.email)
             await connection.execute(
                 queries.identity.create_token,
-                uuids.uuid7(), owner_id, found.workspace_id, claim.token_name, claim.token_hash, [], None, now,
+                new_id(), owner_id, found.workspace_id, claim.token_name, claim.token_hash, [], None, now,
             )  # fmt: skip
     return found
 
@@ -135,11 +135,11 @@ async def _found(connection: asyncpg.Connection) -> Foundation:
     await connection.execute(queries.identity.lock_bootstrap)
     workspace_id = await connection.fetchval(queries.identity.home_workspace)
     if workspace_id is None:
-        workspace_id = uuids.uuid7()
+        workspace_id = new_id()
         await connection.execute(queries.workspaces.create, workspace_id, SLUG, SLUG, secrets.token_hex(8))
     owner_id = await connection.fetchval(queries.identity.first_owner, workspace_id, DEV_USER)
     if owner_id is None:
-        owner_id = uuids.uuid7()
+        owner_id = new_id()
         await connection.execute(queries.identity.bump_rights, workspace_id)
         await connection.execute(queries.identity.create_user, owner_id, OWNER_NAME, None)
         await connection.execute(queries.identity.add_member, workspace_id, owner_id, "OWNER")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
-import uuid_utils.compat as uuids
 
+from storage.ids import new_id
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Statement
@@ -77,7 +77,7 @@ def _token(row: asyncpg.Record) -> Token:
 
 async def create_user(database: Database, name: str, email: str | None = None) -> UUID:
     """Make a user who is no member of anything yet. Others may have the same email."""
-    user_id = uuids.uuid7()
+    user_id = new_id()
     with _explained():
         async with database.reading() as connection:
             await connection.execute(queries.identity.create_user, user_id, name, email)
@@ -235,7 +235,7 @@ async def create_token(
         async with database.reading() as connection:
             row = await connection.fetchrow(
                 queries.identity.create_token,
-                uuids.uuid7(),
+                new_id(),
                 user_id,
                 workspace_id,
                 name,

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-import uuid_utils.compat as uuids
 
+from storage.ids import new_id
 from storage.pool import Database
 from storage.queries import queries
 from storage.rules import Statement
@@ -31,7 +31,7 @@ class Workspace(NamedTuple):
 
 async def create(database: Database, slug: str, name: str | None = None) -> UUID:
     """Make a workspace. Conflict for a slug that exists, Unprocessable for one of another form."""
-    workspace_id = uuids.uuid7()
+    workspace_id = new_id()
     try:
         async with database.reading() as connection:
             await connection.execute(queries.workspaces.create, workspace_id, slug, name or slug, secrets.token_hex(8))

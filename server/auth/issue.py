@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-import uuid_utils.compat as uuids
-
 from server.auth import roles, tokens
 from server.auth.principal import Principal
 from storage import identity
 from storage.identity import Token
+from storage.ids import new_id
 from storage.pool import Database
 from streams.errors import Forbidden, Unprocessable
 
@@ -33,7 +32,7 @@ def drawn_up(
         raise Unprocessable("a token's name has 1 to 200 characters")
     now = datetime.now(UTC)
     return Token(
-        id=uuids.uuid7(),
+        id=new_id(),
         user_id=principal.user_id,
         workspace_id=principal.workspace_id,
         name=name,

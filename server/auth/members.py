@@ -4,12 +4,12 @@ import secrets
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 
 from server.auth import roles
 from server.auth.authenticator import Authenticator
 from server.auth.principal import Principal
 from storage import identity, workspaces
+from storage.ids import new_id
 from storage.pool import Database
 from storage.rules import Key, Outcome
 from storage.writer import Writers
@@ -51,7 +51,7 @@ class Members:
             user_id = await identity.known_by_email(self._database, newcomer.email, who.user_id, who.workspace_id)
             if user_id is None:
                 new_user = (newcomer.name or newcomer.email.partition("@")[0], newcomer.email)
-        user_id = user_id or uuids.uuid7()
+        user_id = user_id or new_id()
         statements = identity.member_added(
             who.workspace_id, user_id, newcomer.role, known_to=who.user_id, new_user=new_user
         )
@@ -86,7 +86,7 @@ class Members:
         Forbidden for a token without the scope workspace:admin, if it has any; Conflict for a slug that is taken.
         """
         _require_scope(who)
-        workspace_id = uuids.uuid7()
+        workspace_id = new_id()
         statements = [
             workspaces.created(workspace_id, slug, name),
             *identity.member_added(workspace_id, who.user_id, OWNER),

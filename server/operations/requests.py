@@ -6,12 +6,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-import uuid_utils.compat as uuids
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from server.core import core
 from server.logs import REQUEST
+from storage.ids import new_id
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/control/running", "/api/health"})
@@ -45,7 +45,7 @@ def request_context(*framework_answers: FrameworkAnswer) -> Middleware:
     @web.middleware
     async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("X-Request-ID", "")
-        request_id = given if _ID.fullmatch(given) else str(uuids.uuid7())
+        request_id = given if _ID.fullmatch(given) else str(new_id())
         started = time.monotonic()
         status = 500
         about = {"mission_id": mission} if (mission := _mission(request)) else {}

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import msgspec
 import structlog
-import uuid_utils.compat as uuids
 from msgspec.structs import replace
 
 from server.agents.budgets import MICROS_PER_CENT, Use
@@ -24,6 +23,7 @@ from server.runs.owner import this_process
 from server.runs.recovery import Recovery
 from server.runs.turn import Turn, patiently
 from server.runs.work import Work
+from storage.ids import new_id
 from storage.missions import Missions
 from storage.rules import Outcome
 from storage.runs import Idle, Runs
@@ -320,7 +320,7 @@ class RunKeeper:
             # before the end is known: the next turn, which may begin with it, loads this session
             if turn.session.id is not None:
                 await self._runs.keep_session(turn.workspace_id, turn.run_id, turn.session)
-            next_run_id = None if self._is_closing else uuids.uuid7()
+            next_run_id = None if self._is_closing else new_id()
             return await self.works[turn.kind].end(turn, outcome, use, next_run_id)
 
         is_idle: bool = await patiently(store, tries=_END_TRIES)
@@ -347,7 +347,7 @@ class RunKeeper:
 
     async def _start_next(self, idle: Idle) -> None:
         with suppress(NotFound):
-            await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=uuids.uuid7())
+            await self._execute(idle.workspace_id, idle.mission_id, idle.kind, "start_next", run_id=new_id())
 
 
 async def _nothing() -> None:

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import msgspec
 import structlog
-import uuid_utils.compat as uuids
 
 from server.agents.budgets import MICROS_PER_CENT, Use
 from server.agents.survivors import sweep, sweep_left
@@ -16,6 +15,7 @@ from server.missions.kinds import MissionKind
 from server.runs.closing import close_questions
 from server.runs.families import Families
 from server.runs.owner import is_dead, this_process
+from storage.ids import new_id
 from storage.missions import Missions
 from storage.runs import OpenRun, Runs
 from storage.writer import Writers
@@ -78,7 +78,7 @@ class Recovery:
                 text=run.partial or "",
                 summary=_RESTARTED,
                 use=use,
-                next_run_id=uuids.uuid7() if may_start() else None,
+                next_run_id=new_id() if may_start() else None,
             )
             await self._families.count(run.workspace_id, run.mission_id)
         cents = round(use.cost_micros / MICROS_PER_CENT)

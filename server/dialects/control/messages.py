@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.body import identity, read
@@ -16,6 +15,7 @@ from server.dialects.control.missions import create
 from server.dialects.control.reading import facts_of
 from server.keys import key_of
 from server.missions.control import KIND, own_id
+from storage.ids import new_id
 from streams.errors import BadRequest, NotFound, Unprocessable
 
 MAX_MESSAGE_CHARACTERS = 256 << 10
@@ -33,7 +33,7 @@ async def _send(
     request: web.Request, mission_id: UUID, content: str, body: wire.SendMessage, *, must_start: bool = False
 ) -> web.Response:
     services, who = core(request), principal(request)
-    message_id = str(body.client_message_id or uuids.uuid7())
+    message_id = str(body.client_message_id or new_id())
     key = None
     if body.client_message_id is not None:
         key = key_of(request, "control.message", {"content": content, "mission": body.mission_id}, message_id)
@@ -49,7 +49,7 @@ async def _send(
             message_id=message_id,
             content=content,
             agent=(body.agent or "").strip() or None,
-            run_id=uuids.uuid7(),
+            run_id=new_id(),
             has_slot=has_slot,
             must_start=must_start,
         )

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.agents import profiles
@@ -21,6 +20,7 @@ from server.dialects.control.reading import facts_of, full_mission
 from server.keys import key_of
 from server.missions.control import KIND, LIFECYCLE, Create
 from server.missions.kinds import NO_SPACE
+from storage.ids import new_id
 from storage.rules import Key, Outcome
 from streams.errors import BadRequest, Conflict, Forbidden, MoveRefused, NotFound, Unprocessable
 from streams.event import Signal
@@ -50,7 +50,7 @@ async def create(request: web.Request, body: wire.CreateMission, key: Key | None
     if space_id != NO_SPACE:
         await services.spaces.directory(who.workspace_id, space_id)
     policy = _word(body.permission_policy)
-    mission_id = uuids.uuid7()
+    mission_id = new_id()
     wish = Create(
         id=mission_id,
         backend=backend,
@@ -194,8 +194,8 @@ async def resume_mission(request: web.Request) -> web.Response:
                 "resume",
                 answer=shown(services, KIND),
                 key=key_of(request, "control.resume", {"mission": str(mission_id)}),
-                run_id=uuids.uuid7(),
-                message_id=str(uuids.uuid7()),
+                run_id=new_id(),
+                message_id=str(new_id()),
                 has_slot=has_slot,
                 content=None if body.skip_message else _RESUME_TEXT,
             )

@@ -18,6 +18,7 @@ from server.dialects.control.trees import read_tree
 from server.dialects.control.visibility import CONVERSATION, VIEWS, types_of, visibility_counts
 from server.missions.kinds import Facts
 from server.timeline import signal_body, stored_event
+from storage.ids import parse_id
 from storage.log import Slice
 from storage.missions import MissionRow
 from streams.channels import Channel
@@ -180,7 +181,7 @@ def channel_of(request: web.Request) -> Channel:
     if not text:
         return Channel(workspace_id, "workspace", workspace_id)
     try:
-        mission_id = UUID(text)
+        mission_id = parse_id(text)
     except ValueError:
         raise NotFound("Mission not found") from None
     return Channel(workspace_id, "mission", mission_id)

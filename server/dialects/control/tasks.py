@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.body import identity, read
@@ -17,6 +16,7 @@ from server.keys import key_of
 from server.missions.control.tasks import task_of
 from server.missions.tasks import TASK_LIFECYCLE, Progress, Task
 from storage import agents
+from storage.ids import new_id
 from storage.missions import MissionRow
 from streams.errors import BadRequest, Unprocessable
 from streams.event import timestamp
@@ -70,7 +70,7 @@ async def list_tasks(request: web.Request) -> web.Response:
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/control/missions/:id/tasks: a pending one; 409 when there are too many."""
     services, who = core(request), principal(request)
-    body, task_id = await read(request, CreateTask), str(uuids.uuid7())
+    body, task_id = await read(request, CreateTask), str(new_id())
     row = await services.missions.get(who.workspace_id, identity(request))
     facts = services.kinds[row.kind].facts
     return await _do(

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.core import core, principal
@@ -18,6 +17,7 @@ from server.dialects.crew.ids import known, spell
 from server.dialects.crew.paging import page_headers, page_of
 from server.keys import key_of
 from storage.agents import AgentRow
+from storage.ids import new_id
 
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 Text = Annotated[str, msgspec.Meta(max_length=10_000)]
@@ -57,7 +57,7 @@ async def create_agent(request: web.Request) -> web.Response:
     """POST /api/v1/agents"""
     body, who, now = await read(request, AgentFields), principal(request), datetime.now(UTC)
     fields = {**DEFAULTS, **_fields(body), "name": forms.name(body.name or ""), "slug": forms.slug(body.slug or "")}
-    row = AgentRow(id=uuids.uuid7(), workspace_id=who.workspace_id, created_at=now, updated_at=now, **fields)
+    row = AgentRow(id=new_id(), workspace_id=who.workspace_id, created_at=now, updated_at=now, **fields)
     key = key_of(request, "crew.agent", body)
     outcome = await core(request).roster.create_agent(row, by=who.actor, shown=shown, key=key)
     return raw(outcome.answer, status=201)

@@ -10,7 +10,7 @@ from server.core import core, principal
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import no_content, raw, reply
 from server.dialects.crew.body import read
-from server.dialects.crew.executing import KEY, execute, mission_of, new_id, once, whole
+from server.dialects.crew.executing import KEY, execute, mission_of, once, whole
 from server.dialects.crew.journal import FACETS
 from server.dialects.crew.missions import leads
 from server.dialects.crew.paging import within
@@ -19,6 +19,7 @@ from server.missions.crew.commands import Create
 from server.missions.crew.copies import fork, unfinished
 from storage import checkpoints
 from storage.checkpoints import Checkpoint
+from storage.ids import new_id
 from storage.rules import Outcome, Statement
 from streams.errors import BadRequest, Conflict, MissionstreamError, NotFound
 from streams.event import Draft

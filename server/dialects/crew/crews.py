@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.core import core, principal
@@ -19,6 +18,7 @@ from server.dialects.crew.paging import page_headers, page_of
 from server.keys import key_of
 from server.missions.kinds import NO_SPACE
 from storage.crews import CrewRow
+from storage.ids import new_id
 from streams.errors import BadRequest
 
 Word = Annotated[str, msgspec.Meta(max_length=100)]
@@ -57,7 +57,7 @@ async def create_crew(request: web.Request) -> web.Response:
         "name": forms.name(body.name or ""),
         "slug": forms.slug(body.slug or ""),
     }
-    row = CrewRow(id=uuids.uuid7(), workspace_id=who.workspace_id, created_at=now, updated_at=now, **fields)
+    row = CrewRow(id=new_id(), workspace_id=who.workspace_id, created_at=now, updated_at=now, **fields)
     key = key_of(request, "crew.crew", body)
     outcome = await core(request).roster.create_crew(row, by=who.actor, shown=shown, key=key)
     return raw(outcome.answer, status=201)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-import uuid_utils.compat as uuids
 from aiohttp import web
 
 from server.core import core, principal
@@ -23,7 +22,6 @@ from streams.errors import BadRequest, NotFound
 from streams.event import Draft
 
 KEY = web.RequestKey("key", Key)
-new_id = uuids.uuid7
 
 
 def once(status: int) -> Callable[[Handler], Handler]:

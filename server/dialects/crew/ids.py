@@ -3,7 +3,7 @@
 import re
 from uuid import UUID
 
-import uuid_utils.compat as uuids
+from storage.ids import new_id, parse_id
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LENGTH = 25
@@ -30,17 +30,17 @@ def spell(identity: UUID, prefix: str = ENTITY) -> str:
 def read(text: str, prefix: str = ENTITY) -> UUID | None:
     """The UUID that is spelled so, or written in its own form with hyphens; None for anything else."""
     if _UUID.fullmatch(text):
-        return UUID(text)
+        return parse_id(text)
     digits = text.removeprefix(prefix)
     if len(digits) == len(text) or not _SPELLED.fullmatch(digits):
         return None
     value = int(digits, 36)
-    return UUID(int=value) if value < 1 << 128 else None
+    return parse_id(f"{value:032x}") if value < 1 << 128 else None
 
 
 def known(text: str, prefix: str = ENTITY) -> UUID:
     """Like `read`, but what is no id at all becomes one that nothing has: it then is as unknown as any other."""
-    return read(text, prefix) or uuids.uuid7()
+    return read(text, prefix) or new_id()
 
 
 def spell_entry(position: int) -> str:

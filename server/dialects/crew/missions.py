@@ -12,13 +12,14 @@ from server.crews import forms
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import no_content, raw, reply, reply_list
 from server.dialects.crew.body import read
-from server.dialects.crew.executing import execute, mission_of, new_id, once
+from server.dialects.crew.executing import execute, mission_of, once
 from server.dialects.crew.guard import NO_MISSION
 from server.dialects.crew.paging import page_of
 from server.missions.crew import Mission
 from server.missions.crew.commands import Create, Delete, Edit
 from storage import checkpoints, crewmissions
 from storage.crewmissions import ShownMission
+from storage.ids import new_id
 from storage.rules import Statement
 from streams.errors import BadRequest, NotFound
 

@@ -11,13 +11,14 @@ from server.core import principal
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import raw
 from server.dialects.crew.body import received
-from server.dialects.crew.executing import execute, mission_of, new_id, once, whole
+from server.dialects.crew.executing import execute, mission_of, once, whole
 from server.dialects.crew.missions import leads
 from server.missions.crew import Mission
 from server.missions.crew.commands import Restart, Resume, Start
 from server.missions.crew.copies import clone
 from storage import crews
 from storage.crewmissions import Found
+from storage.ids import new_id
 from storage.rules import Command
 from streams.errors import BadRequest
 from streams.event import clean_text

@@ -11,11 +11,12 @@ from server.core import core, principal
 from server.dialects.crew import ids, wire
 from server.dialects.crew.answers import raw, reply
 from server.dialects.crew.body import read
-from server.dialects.crew.executing import execute, mission_of, new_id, once
+from server.dialects.crew.executing import execute, mission_of, once
 from server.missions.crew import Mission
 from server.missions.crew.commands import CreateTask, Decide, UpdateTask
 from server.missions.crew.tasks import check_takes_tasks
 from storage import crewmissions
+from storage.ids import new_id
 from storage.rules import Statement
 from streams.errors import BadRequest
 

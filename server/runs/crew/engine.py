@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
-import uuid_utils.compat as uuids
 
 from server.missions.crew import KIND, LIFECYCLE, Mission
 from server.runs.crew.breaker import Breaker
@@ -16,6 +15,7 @@ from server.runs.crew.scheduling import begins, next_steps
 from server.runs.crew.turn import CrewTurn
 from server.runs.crew.work import CrewWork
 from server.runs.keeper import RunKeeper
+from storage.ids import new_id
 from storage.log import Log
 from storage.rules import Command
 from storage.runs import Runs
@@ -241,7 +241,7 @@ class CrewEngine:
             roster,
             now=datetime.now(UTC),
             slots=self._keeper.free,
-            new_id=uuids.uuid7,
+            new_id=new_id,
             tripped=self._breaker.tripped,
         )
         engaged.wake(todo.wake_at, lambda: self._stir(key))

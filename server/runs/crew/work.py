@@ -5,8 +5,6 @@ from contextlib import suppress
 from typing import Any, Protocol
 from uuid import UUID
 
-import uuid_utils.compat as uuids
-
 from server.agents.budgets import MICROS_PER_CENT, Use
 from server.agents.sandbox import Kind
 from server.agents.turn import TurnOutcome
@@ -19,6 +17,7 @@ from server.runs.crew.roster import Roster, Worker
 from server.runs.crew.scheduling import NOT_IN_CREW
 from server.runs.crew.turn import CrewTurn
 from server.runs.turn import Turn
+from storage.ids import new_id
 from storage.log import Log
 from storage.missions import MissionRow
 from storage.rules import Command, Outcome
@@ -166,7 +165,7 @@ class CrewWork:
         roster = await self._rosters.of(turn.workspace_id, state.crew_id)
         is_made = state.run is not None and state.run.made > 0
         lines = () if is_made else turn.plan
-        tasks = plans.tasks_of(lines, roster.slugs, state.tasks.values(), uuids.uuid7, is_chained=True)
+        tasks = plans.tasks_of(lines, roster.slugs, state.tasks.values(), new_id, is_chained=True)
         return EndPlanning(reason=outcome.reason, tasks=tasks, by=turn.actor, **ended)
 
     async def _reviewed(self, turn: CrewTurn, outcome: TurnOutcome, ended: dict[str, Any]) -> Command:
@@ -183,7 +182,7 @@ class CrewWork:
             verdict=found.verdict,
             notes=found.notes,
             reset=verdict.meant(found.rework, tasks),
-            tasks=plans.tasks_of(found.new, roster.slugs, tasks, uuids.uuid7),
+            tasks=plans.tasks_of(found.new, roster.slugs, tasks, new_id),
             auto_accept=roster.auto_accept_review,
             by=turn.actor,
             **ended,

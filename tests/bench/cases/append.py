@@ -11,13 +11,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-import uuid_utils.compat as uuids
 import uvloop
 
 from server.missions.control import ControlRules, Create, Rename
 from storage import migrations, workspaces
 from storage.batch import Batch
 from storage.embedded import EmbeddedPostgres, temporary_folder
+from storage.ids import new_id
 from storage.parts import Record
 from storage.pool import Database
 from storage.states import StateCache
@@ -99,7 +99,7 @@ async def _log() -> AsyncIterator[Log]:
 
 
 async def _mission(writers: Writers, workspace_id: UUID) -> UUID:
-    mission_id = uuids.uuid7()
+    mission_id = new_id()
     made = Create(id=mission_id, backend="demo", space_id=UUID(int=0))
     await writers.execute(workspace_id, mission_id, "control", made)
     return mission_id

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-import uuid_utils.compat as uuids
-
 from server.dialects.crew import ids
 from server.missions.crew import CrewRules
 from server.missions.crew.commands import Create, NewTask
 from storage.embedded import attach
+from storage.ids import new_id
 from storage.pool import Database
 from storage.writer import Writers
 from tests.bench.bench import OURS, Bench
@@ -38,8 +37,8 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", ours.port, timeout=60)
         _, headers = ours.ask("GET", "/api/v1/ws-token")
         self.workspace_id = UUID(headers["X-Workspace-ID"])
-        self.crew: str = self.do("POST", "/crews", {"name": "Bench", "slug": f"bench-{uuids.uuid7().hex[-12:]}"})["id"]
-        hand = {"name": "Hand", "slug": f"hand-{uuids.uuid7().hex[-12:]}", "crew_id": self.crew, "cli_adapter": "NONE"}
+        self.crew: str = self.do("POST", "/crews", {"name": "Bench", "slug": f"bench-{new_id().hex[-12:]}"})["id"]
+        hand = {"name": "Hand", "slug": f"hand-{new_id().hex[-12:]}", "crew_id": self.crew, "cli_adapter": "NONE"}
         self.lead: str = self.do("POST", "/agents", {**hand, "agent_role": "LEAD"})["id"]
 
     def do(self, method: str, path: str, content: Any = None) -> Any:
@@ -145,8 +144,8 @@ async def _fill(data_dir: Path, client: Client, count: int) -> None:
     writers = Writers(database, {"crew": CrewRules()}, lambda workspace_id, events: None)
 
     async def make(number: int) -> None:
-        mission_id = uuids.uuid7()
-        tasks = tuple(NewTask(id=uuids.uuid7(), title=f"task {place}") for place in range(TASKS_EACH))
+        mission_id = new_id()
+        tasks = tuple(NewTask(id=new_id(), title=f"task {place}") for place in range(TASKS_EACH))
         made = Create(
             id=mission_id, crew_id=crew_id, lead_agent_id=lead_id, title=f"mission {number}", tasks=tasks, cause="clone"
         )
