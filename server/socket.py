@@ -19,10 +19,9 @@ from server.routing import PUBLIC, Route
 from server.sse import bound_kernel_buffer
 from streams import websocket
 from streams.channels import Channel
-from streams.cursor import Cursor
+from streams.cursor import Cursor, Opening
 from streams.errors import BadRequest, CursorLost, MissionstreamError, NotFound, Unauthenticated, Unavailable
 from streams.feed import Face
-from streams.hub import Opening
 from streams.subscriber import Buffer, Connection
 
 AUTH_SECONDS = 10.0
@@ -183,7 +182,11 @@ class Session:
         body: dict[str, Any] = {"type": "error", "payload": {"message": text, "error": text}}
         self._say(body if channel is None else {**body, "channel": channel[:128]})
 
-    async def _ping(self, frame: Frame) -> None:
+    def ping(self) -> None:
+        """Prove that the socket lives, as crew's own server does."""
+        self._say({"type": "ping", "payload": None})
+
+    async def _pong(self, frame: Frame) -> None:
         self._say({"type": "pong", "payload": None})
 
     async def _unsubscribe(self, frame: Frame) -> None:
@@ -253,7 +256,7 @@ class Session:
 
 
 _ACTIONS: Mapping[str, Callable[[Session, Frame], Any]] = {
-    "ping": Session._ping,
+    "ping": Session._pong,
     "subscribe": Session._subscribe,
     "unsubscribe": Session._unsubscribe,
     "send_message": Session._chat,

@@ -1,7 +1,7 @@
 """The cursor `epoch:position`: up to where, and in which history, a consumer has everything."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.errors import BadCursor, CursorAhead, CursorGone, OtherEpoch
 
@@ -34,3 +34,15 @@ class Cursor(NamedTuple):
             raise CursorGone(cursor=str(self), floor=floor)
         if self.position > head:
             raise CursorAhead(cursor=str(self), head=head)
+
+
+class Opening(NamedTuple):
+    """How a stream starts: `fresh`, `resumed`, or `reset` with the reason. `cursor` is where it goes on from."""
+
+    outcome: str
+    reason: str | None
+    cursor: Cursor
+    head: int
+
+    def body(self) -> dict[str, Any]:
+        return {"outcome": self.outcome, "reason": self.reason, "cursor": str(self.cursor), "head": self.head}

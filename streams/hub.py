@@ -12,10 +12,10 @@ import structlog
 from streams.bus import Bus
 from streams.bus.memory import MemoryBus
 from streams.channels import Channel
-from streams.cursor import Cursor
+from streams.cursor import Cursor, Opening
 from streams.errors import CursorLost, MissionstreamError, Unavailable
 from streams.event import Event, Signal
-from streams.feed import FLUSH_GAP_SECONDS, Face
+from streams.feed import FLUSH_GAP_SECONDS, SLICE, Face
 from streams.follower import Follower
 from streams.reader import Head, Log
 from streams.ring import RING_BYTES
@@ -24,6 +24,7 @@ from streams.subscriber import Connection, Subscriber
 
 HEARTBEAT_SECONDS = 3.0
 RESEND_SECONDS = 2.0
+PING_SECONDS = 30.0
 _LINGER_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 log = structlog.get_logger()
@@ -31,18 +32,6 @@ log = structlog.get_logger()
 
 async def _nothing() -> None:
     return None
-
-
-class Opening(NamedTuple):
-    """How a stream starts: `fresh`, `resumed`, or `reset` with the reason. `cursor` is where it goes on from."""
-
-    outcome: str
-    reason: str | None
-    cursor: Cursor
-    head: int
-
-    def body(self) -> dict[str, Any]:
-        return {"outcome": self.outcome, "reason": self.reason, "cursor": str(self.cursor), "head": self.head}
 
 
 class Census(NamedTuple):
@@ -59,6 +48,9 @@ class Guarded(Protocol):
 
     async def recheck(self, workspace_id: UUID) -> None:
         """Rights in a workspace have changed. Raises Unavailable when it cannot be known how."""
+
+    def ping(self) -> None:
+        """Prove that the connection lives, which no channel does for it."""
 
 
 class Hub:
@@ -104,6 +96,7 @@ class Hub:
             asyncio.create_task(self._every(self._heartbeat_seconds, self._beat), name="hub heartbeat"),
             asyncio.create_task(self._every(self._heartbeat_seconds, self._look), name="hub look"),
             asyncio.create_task(self._every(RESEND_SECONDS, self._resend), name="hub resend"),
+            asyncio.create_task(self._every(PING_SECONDS, self._ping), name="hub ping"),
         ]
 
     async def close(self) -> None:
@@ -244,6 +237,15 @@ class Hub:
 
     async def _resend(self) -> None:
         self.signals.resend()
+
+    async def _ping(self) -> None:
+        """Connections with channels have their heartbeats."""
+        silent = [guarded for connection, guarded in self.connections.items() if not connection.subscribers]
+        for number, guarded in enumerate(silent, 1):
+            if guarded is not None:
+                guarded.ping()
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
 
     async def _beat(self) -> None:
         """Heartbeats and dead peers: nothing here waits for the database."""

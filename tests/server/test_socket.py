@@ -99,6 +99,16 @@ async def test_heartbeats_prove_how_far_a_channel_is(http: Http) -> None:
         }  # fmt: skip
 
 
+async def test_a_connection_without_channels_is_pinged_too(http: Http, serving: Serving) -> None:
+    async with connected(http) as ws:
+        await ws.send_json({"type": "ping"})
+        await next_of(ws, "pong")
+        [session] = serving.core.hub.connections.values()
+        assert session is not None
+        session.ping()
+        assert await ws.receive_json(timeout=5) == {"type": "ping", "payload": None}
+
+
 @pytest.mark.parametrize(
     "channel",
     [f"timeline:{UUID(int=404)}", "timeline:nonsense", "timeline:", "mission", "nothing:x", "crew:" + "c" * 300, ":"],

@@ -85,6 +85,34 @@ async def test_heartbeats_move_the_cursor_of_a_quiet_mission() -> None:
     await hub.close()
 
 
+class Counted:
+    """What looks after a connection, and counts how often it was to prove that it lives."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+
+    async def recheck(self, workspace_id: UUID) -> None: ...
+
+    def ping(self) -> None:
+        self.pings += 1
+
+
+async def test_only_connections_without_channels_are_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.hub.PING_SECONDS", 0.01)
+    hub = Hub(MemoryLog(), gap_seconds=0)
+    await hub.start()
+    _, busy, task = await attach(hub, ALL, 0)
+    silent = Connection(Wire(), "ws", is_chunked=False)
+    hub.connections[busy] = with_channel = Counted()
+    hub.connections[silent] = without = Counted()
+    await settle(lambda: without.pings > 1)
+    assert with_channel.pings == 0
+    hub.forget(silent)
+    hub.forget(busy)
+    await task
+    await hub.close()
+
+
 async def test_a_tick_finds_the_last_lost_hint() -> None:
     log = MemoryLog()
     hub = Hub(log, gap_seconds=0, heartbeat_seconds=0.02)

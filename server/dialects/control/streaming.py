@@ -17,10 +17,9 @@ from server.timeline import TimelineSse
 from storage.missions import MissionRow
 from streams import sse
 from streams.channels import Channel
-from streams.cursor import Cursor
+from streams.cursor import Cursor, Opening
 from streams.errors import BadRequest, CursorLost, Unavailable
 from streams.feed import Face
-from streams.hub import Opening
 
 _FACES: Mapping[str, Face] = {"control": ControlFrames, "timeline": TimelineSse}
 

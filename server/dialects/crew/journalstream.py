@@ -12,9 +12,8 @@ from server.dialects.crew.filters import Filters, filters_of
 from server.sse import Attach, serve
 from streams import sse
 from streams.channels import Channel
-from streams.cursor import Cursor
+from streams.cursor import Cursor, Opening
 from streams.event import Event, Signal
-from streams.hub import Opening
 
 SEED = 50
 """How many entries a stream begins with that does not resume."""
