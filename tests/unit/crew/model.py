@@ -183,9 +183,7 @@ class Model:
     def settle(self) -> None:
         statuses = [part.status for part in self.parts.values()]
         left = [part for part in self.parts.values() if part.status not in ENDED]
-        stuck = [
-            part for part in left if part.status == "BLOCKED" or (part.status == "PENDING" and not self.is_free(part))
-        ]
+        stuck = [part for part in left if part.status == "BLOCKED"]
         if not self.is_worked or self.is_reopened or not statuses or left != stuck:
             return
         self.status = "FAILED" if left or "FAILED" in statuses else "REVIEW"
