@@ -52,28 +52,28 @@ KINDS = (
     Kind(_MISSION, "mission.status_change", "mission {status}", "error", "high", what="FAILED"),
     Kind(_MISSION, "mission.status_change", "mission is {status}", "notice", what="CANCELLED"),
     Kind("mission_deleted", "mission.deleted", "mission was deleted", "notice", actor="user", why="crew", what=""),
-    Kind(_TASK, "task.status_change", "task is {status}", actor="user", why="patch", what="PENDING"),
-    Kind(_TASK, "task.status_change", "task is {status}", actor="user", why="patch", what="IN_PROGRESS"),
-    Kind(_TASK, "task.status_change", "task is {status}", actor="user", why="patch", what="COMPLETED"),
-    Kind(_TASK, "task.status_change", "task is {status}", "notice", actor="user", why="patch", what="SKIPPED"),
-    Kind(_TASK, "task.status_change", "task {status}", "error", actor="user", why="patch", what="FAILED"),
-    Kind(_TASK, "task.status_change", "task is ready", why="unblock"),
-    Kind(_TASK, "task.status_change", "task FAILED", "error", why="cascade"),
-    Kind(_TASK, "task.status_change", "task FAILED", "error", why="dispatch"),
-    Kind(_TASK, "assignment.running", "task is worked on", why="claim"),
-    Kind(_TASK, "assignment.completed", "task is {status}", why="end", what="COMPLETED"),
-    Kind(_TASK, "assignment.failed", "task {status}", "error", why="end", what="FAILED"),
-    Kind(_TASK, "approval.requested", "task awaits approval", "notice", "high", why="end", what="AWAITING_APPROVAL"),
-    Kind(_TASK, "approval.granted", "task was approved", "notice", actor="user", why="approved"),
-    Kind(_TASK, "approval.denied", "task was rejected", "warn", actor="user", why="rejected"),
-    Kind(_TASK, "approval.timeout", "nobody approved the task in time", "error", why="timeout"),
-    Kind(_TASK, "task.retried", "task is tried again", "warn", why="retry"),
-    Kind(_TASK, "task.retried", "task is set back", "warn", why="loop_back"),
-    Kind(_TASK, "task.requeued", "task is given out again", "warn", why="requeue"),
+    Kind(_TASK, "task.status_change", "{task} is {status}", actor="user", why="patch", what="PENDING"),
+    Kind(_TASK, "task.status_change", "{task} is {status}", actor="user", why="patch", what="IN_PROGRESS"),
+    Kind(_TASK, "task.status_change", "{task} is {status}", actor="user", why="patch", what="COMPLETED"),
+    Kind(_TASK, "task.status_change", "{task} is {status}", "notice", actor="user", why="patch", what="SKIPPED"),
+    Kind(_TASK, "task.status_change", "{task} {status}", "error", actor="user", why="patch", what="FAILED"),
+    Kind(_TASK, "task.status_change", "{task} is ready", why="unblock"),
+    Kind(_TASK, "task.status_change", "{task} FAILED", "error", why="cascade"),
+    Kind(_TASK, "task.status_change", "{task} FAILED", "error", why="dispatch"),
+    Kind(_TASK, "assignment.running", "{task} is worked on", why="claim"),
+    Kind(_TASK, "assignment.completed", "{task} is {status}", why="end", what="COMPLETED"),
+    Kind(_TASK, "assignment.failed", "{task} {status}", "error", why="end", what="FAILED"),
+    Kind(_TASK, "approval.requested", "{task} awaits approval", "notice", "high", why="end", what="AWAITING_APPROVAL"),
+    Kind(_TASK, "approval.granted", "{task} was approved", "notice", actor="user", why="approved"),
+    Kind(_TASK, "approval.denied", "{task} was rejected", "warn", actor="user", why="rejected"),
+    Kind(_TASK, "approval.timeout", "nobody approved {task} in time", "error", why="timeout"),
+    Kind(_TASK, "task.retried", "{task} is tried again", "warn", why="retry"),
+    Kind(_TASK, "task.retried", "{task} is set back", "warn", why="loop_back"),
+    Kind(_TASK, "task.requeued", "{task} is given out again", "warn", why="requeue"),
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="restart"),
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="resume"),
     Kind("tasks_reset", "task.reset", "tasks are set back", "notice", why="rework"),
-    Kind("task_waiting", "task.waiting", "task waits", "notice"),
+    Kind("task_waiting", "task.waiting", "{task} waits", "notice"),
     Kind("mission_waiting", "mission.waiting", "mission waits for a plan", "notice"),
     Kind("run_started", "run.started", "run began, {purpose}"),
     Kind(_RUN, "run.failed", "run failed", "error", what="failed"),
@@ -259,7 +259,8 @@ def _spelled(name: str, value: Any) -> Any:
 
 
 def _summary(event: Event, kind: Kind, data: Mapping[str, Any]) -> str:
-    text = kind.summary.format_map(_Words(data))
+    title = data.get("title")
+    text = kind.summary.format_map(_Words(data, task=f"task “{title}”" if title else "task"))
     said = event.content or data.get("notes") or data.get("label") or ""
     return (f"{text}: {said}" if said else text)[:_SUMMARY_CHARACTERS]
 

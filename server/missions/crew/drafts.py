@@ -13,6 +13,7 @@ from server.missions.crew.graph import missing_of
 from server.missions.crew.state import LIFECYCLE, Mission, Purpose, Task, in_order
 from streams.event import Draft
 
+_TOLD_TITLE = 80
 NOTHING: Mapping[str, Any] = {}
 _TITLED = frozenset({"start", "engine", "review", "timeout"})
 """The causes whose messages name the mission."""
@@ -45,9 +46,20 @@ def task_moved(
     why: str | None = "",
     by: str | None = None,
 ) -> Draft:
-    """task_status_changed, with those of `fields` that change."""
-    metadata = {"task_id": str(task.id), "status": status, "cause": cause, "fields": _changed(task, fields)}
+    """task_status_changed, with those of `fields` that change, and the beginning of the title for people to read."""
+    metadata = {
+        "task_id": str(task.id),
+        "title": told_title(task),
+        "status": status,
+        "cause": cause,
+        "fields": _changed(task, fields),
+    }
     return Draft(type="task_status_changed", content=why or "", metadata=metadata, actor=by)
+
+
+def told_title(task: Task) -> str:
+    """The beginning of a task's title, for the readers of events that are about the task."""
+    return task.title[:_TOLD_TITLE]
 
 
 def task_updated(task: Task, fields: Mapping[str, Any], *, by: str | None) -> Draft:

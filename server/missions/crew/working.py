@@ -6,7 +6,7 @@ from uuid import UUID
 
 from server.agents.budgets import Use
 from server.missions.crew import gate, limits
-from server.missions.crew.drafts import NOTHING, run_ended, run_started, task_moved, unblocked
+from server.missions.crew.drafts import NOTHING, run_ended, run_started, task_moved, told_title, unblocked
 from server.missions.crew.state import Mission, Purpose, Task, in_order
 from server.missions.crew.steps import AnnounceWaiting, Claim, EndRun, EndTask, FailTask, Requeue
 from server.missions.tasks import ReportProgress, progress_reported
@@ -182,7 +182,7 @@ def _announce(state: Mission, command: AnnounceWaiting) -> Decision:
     task = state.tasks.get(command.task_id)
     if task is None or task.status != "PENDING" or task.waiting == command.reason:
         return Decision()
-    metadata = {"task_id": str(task.id), "reason": command.reason}
+    metadata = {"task_id": str(task.id), "title": told_title(task), "reason": command.reason}
     if command.agent_id is not None:
         metadata["agent_id"] = str(command.agent_id)
     return Decision((Draft(type="task_waiting", content=command.reason, metadata=metadata),))

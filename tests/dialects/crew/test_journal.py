@@ -466,3 +466,11 @@ async def test_the_journals_channel_carries_the_very_entries_and_replays_them(cr
     assert {(frame["channel"], frame["n"]) for frame in frames} == {(channel, 0)}
     assert [frame["prev"] for frame in frames[1:]] == [frame["seq"] for frame in frames[:-1]]
     assert [ids.spell_entry(frame["seq"]) for frame in frames] == [entry["id"] for entry in wanted]
+
+
+async def test_summaries_name_the_task_by_the_beginning_of_its_title(crew: Crew) -> None:
+    mission, title = await crew.mission(), "lay the keel {status} " + "x" * 300
+    await crew.task(mission, "IN_PROGRESS", title=title)
+    [entry] = (await page(crew.boss, mission_id=mission["id"]))["entries"]
+    assert entry["summary"] == f"task “{title[:80]}” is IN_PROGRESS"
+    assert entry["payload"]["title"] == title[:80]

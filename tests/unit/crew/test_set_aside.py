@@ -11,7 +11,9 @@ class TestWaiting:
         stream = worked(())
         [event] = stream.execute(AnnounceWaiting(task_id=a_task(1), reason="bob is manual", agent_id=WORKER))
         assert (event.type, event.content) == ("task_waiting", "bob is manual")
-        assert event.data() == {"task_id": str(a_task(1)), "reason": "bob is manual", "agent_id": str(WORKER)}
+        assert event.data() == {
+            "task_id": str(a_task(1)), "title": "task 1", "reason": "bob is manual", "agent_id": str(WORKER),
+        }  # fmt: skip
         assert stream.execute(AnnounceWaiting(task_id=a_task(1), reason="bob is manual")) == []
         stream.execute(AnnounceWaiting(task_id=a_task(1), reason="bob is held"))
         assert stream.task(1).waiting == "bob is held"
