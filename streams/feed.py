@@ -20,6 +20,8 @@ SLICE = 128
 KEPT_PIECES = 8
 MOST_PIECES = 64
 _MOST_ENDS = 256
+LOOK_BACK = 100
+"""How many positions a new feed goes back from its last event, to find the last one that had frames."""
 
 
 class Encoding(Protocol):
@@ -96,14 +98,23 @@ class Feed:
         self._is_scheduled = False
         self._loop = asyncio.get_running_loop()
 
-    def prime(self, prev: int) -> None:
-        """Tell the position of the feed's last event when it was made; frames can be encoded from now on."""
-        self.ring = Ring(prev, prev, self._ring_bytes)
-        # The last event before may have had no frames, and who comes from before it would miss it: 0 misleads nobody.
-        self._prev = prev if self.encoding.is_whole else 0
+    async def prime(self, at: int) -> None:
+        """Find out what came before `at`, where the feed was made; frames can be encoded from now on."""
+        last = await self._log.before(self.channel, at)
+        # an event without frames is nobody's predecessor: who comes from before it would miss it
+        prev = last if self.encoding.is_whole else await self._last_with_frames(last)
+        self.ring = Ring(last, last, self._ring_bytes)
+        self._prev = prev
         backlog, self._backlog = self._backlog, []
         for event in backlog:
             self.append(event)
+
+    async def _last_with_frames(self, last: int) -> int:
+        """The last event up to `last` that has frames; 0, which misleads nobody, when it is none of those just before."""
+        page = await self._log.after(self.channel, max(0, last - LOOK_BACK), until=last)
+        if not page.events or page.events[-1].position < last:
+            return 0
+        return next((event.position for event in reversed(page.events) if self.encoding.event(event, 0)), 0)
 
     def append(self, event: Event) -> None:
         """Take the next event of the channel."""

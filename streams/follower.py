@@ -157,7 +157,7 @@ class Follower:
 
     async def _prime(self, key: tuple[Channel, Face], feed: Feed, at: int) -> None:
         try:
-            feed.prime(await self._log.before(feed.channel, at))
+            await feed.prime(at)
         except BaseException:  # a feed that was never primed would take events for ever and give none
             self.drop(key)
             raise

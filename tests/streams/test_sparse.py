@@ -77,6 +77,27 @@ async def test_who_comes_from_before_an_event_without_frames_sees_no_gap() -> No
     await hub.close()
 
 
+@pytest.mark.parametrize(
+    ("stored", "looked_back", "named"), [(6, 100, 6), (7, 100, 6), (7, 2, 6), (7, 1, 0), (1, 100, 0)]
+)
+async def test_a_feed_made_anew_knows_the_last_event_with_frames_if_it_is_near(
+    stored: int, looked_back: int, named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.feed.LOOK_BACK", looked_back)
+    log = MemoryLog()
+    log.page_size = 500
+    for _ in range(stored):
+        log.append()
+    hub = Hub(log, gap_seconds=0)
+    wire, subscriber, task = await subscribed(hub, EvenLines, stored)
+    await settle(lambda: subscriber.is_live)
+    hub.publish(WORKSPACE, [log.append() for _ in range(2)])
+    await settle(lambda: b"event" in wire.data)
+    assert f"event {stored + 2 - stored % 2} {named}\n".encode() in wire.data
+    await ended(task)
+    await hub.close()
+
+
 class RareLines(Lines):
     """An encoding that tells of every hundredth event."""
 
