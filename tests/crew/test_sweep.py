@@ -72,6 +72,26 @@ async def test_a_task_that_is_taken_over_in_another_server_calls_its_agent_off(
     assert world.processes() == []
 
 
+async def test_a_server_without_the_engine_leaves_every_mission_to_people(new_world: NewWorld) -> None:
+    async with new_world(crew_engine=False) as world:
+        await world.crew()
+        await world.agent("Lead", is_lead=True, lead_mode="passive")
+        await world.agent("Ann")
+        keeper, swept = world.serving.core.runs, asyncio.Event()
+        sweep = keeper.on_sweep
+
+        async def noted() -> None:
+            await sweep()
+            swept.set()
+
+        keeper.on_sweep = noted
+        mission = await world.started(None, a_task("only"))
+        await asyncio.wait_for(swept.wait(), 20)
+        await world.rested(mission)
+        assert await world.statuses(mission) == {"only": "PENDING"}
+        assert await world.events(mission, "run_started") == []
+
+
 @pytest.mark.parametrize("fault", [MissionstreamError("the database refused"), RuntimeError("a defect"), Unavailable()])
 async def test_a_step_that_fails_once_is_taken_again(world: World, fault: Exception) -> None:
     core = world.serving.core

@@ -80,9 +80,6 @@ class CrewEngine:
         self._starved: dict[_Key, None] = {}
         self._is_closing = False
         keeper.works[KIND] = self._work
-        keeper.on_free = self._feed
-        keeper.on_sweep = self.sweep
-        keeper.is_wanted = lambda: bool(self._starved)
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "mission_status_changed": self._moved,
             "run_started": self._begun,
@@ -94,7 +91,10 @@ class CrewEngine:
         }
 
     async def start(self) -> None:
-        """Take up every engaged mission in which there is something to do."""
+        """Take up every engaged mission in which there is something to do. One that is never started does nothing."""
+        self._keeper.on_free = self._feed
+        self._keeper.on_sweep = self.sweep
+        self._keeper.is_wanted = lambda: bool(self._starved)
         for idle in await self._runs.engaged(KIND):
             self._engage((idle.workspace_id, idle.mission_id))
 
