@@ -3,11 +3,15 @@
 import asyncio
 from contextlib import ExitStack
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from server.missions.crew.commands import Cancel
+from server.missions.crew import Mission
+from server.missions.crew.commands import Cancel, Resume
 from server.missions.crew.steps import Claim
+from server.runs.crew.engine import CrewEngine
+from server.runs.crew.roster import Roster
 from streams.errors import MissionstreamError, Unavailable
 from tests.crew.conftest import NewWorld
 from tests.crew.world import World, a_task
@@ -15,6 +19,12 @@ from tests.crew.world import World, a_task
 
 async def _nothing() -> None:
     """No sweep: what wakes the engine at once is tried alone."""
+
+
+def engine_of(world: World) -> CrewEngine:
+    """The engine, which hears of free slots."""
+    engine: CrewEngine = world.serving.core.runs.on_free.__self__  # type: ignore[attr-defined]
+    return engine
 
 
 def beside(new: World, old: World) -> World:
@@ -90,6 +100,44 @@ async def test_a_server_without_the_engine_leaves_every_mission_to_people(new_wo
         await world.rested(mission)
         assert await world.statuses(mission) == {"only": "PENDING"}
         assert await world.events(mission, "run_started") == []
+
+
+async def test_a_mission_that_is_cancelled_while_its_crew_is_read_waits_for_no_slot(world: World) -> None:
+    keeper, engine = world.serving.core.runs, engine_of(world)
+    keeper.on_sweep = _nothing
+    keeper.max_parallel = 0
+    mission = await world.mission(None, a_task("only"))
+    read = engine._rosters.of
+
+    async def slow(workspace_id: UUID, crew_id: UUID) -> Roster:
+        await world.execute(mission, Cancel())
+        return await read(workspace_id, crew_id)
+
+    engine._rosters.of = slow  # type: ignore[method-assign]
+    await world.start(mission)
+    await world.until_status(mission, "CANCELLED")
+    await world.rested(mission)
+    assert not keeper.is_wanted()
+
+
+async def test_a_resume_that_overtakes_a_look_at_the_mission_is_heard(world: World) -> None:
+    keeper, engine = world.serving.core.runs, engine_of(world)
+    keeper.on_sweep = _nothing
+    for _ in range(3):
+        engine._breaker.failed(world.agents["Ann"].id)
+    look, is_late = engine._work.state, False
+
+    async def slow(workspace_id: UUID, mission_id: UUID) -> Mission:
+        nonlocal is_late
+        state = await look(workspace_id, mission_id)
+        if state.status == "FAILED" and not is_late:
+            is_late = True
+            await world.execute(mission_id, Resume())
+        return state
+
+    engine._work.state = slow  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("only", agent_id=world.agents["Ann"].id))
+    await world.until_status(mission, "REVIEW", seconds=10)
 
 
 @pytest.mark.parametrize("fault", [MissionstreamError("the database refused"), RuntimeError("a defect"), Unavailable()])

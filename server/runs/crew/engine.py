@@ -230,12 +230,15 @@ class CrewEngine:
             if not turn.goes_on(state) or (turn.task_id is not None and state.status != "IN_PROGRESS"):
                 turn.cancel.set()  # another server was told why
         if not state.is_engaged or state.review_is_over or _rests(state.status):
-            self._drop(key)
+            if self._engaged.get(key) is engaged and not engaged.is_dirty:  # else it was told, since, to go on
+                self._drop(key)
             return
         if engaged.is_resumed:
             engaged.is_resumed = False
             self._forgive(state)
         roster = await self._rosters.of(key[0], state.crew_id)
+        if self._engaged.get(key) is not engaged:  # it came to rest meanwhile, and waits for no slot
+            return
         todo = next_steps(
             state,
             roster,
