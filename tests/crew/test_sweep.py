@@ -10,21 +10,15 @@ import pytest
 from server.missions.crew import Mission
 from server.missions.crew.commands import Cancel, Resume
 from server.missions.crew.steps import Claim
-from server.runs.crew.engine import CrewEngine
 from server.runs.crew.roster import Roster
 from streams.errors import MissionstreamError, Unavailable
 from tests.crew.conftest import NewWorld
+from tests.crew.test_many import engine_of
 from tests.crew.world import World, a_task
 
 
 async def _nothing() -> None:
     """No sweep: what wakes the engine at once is tried alone."""
-
-
-def engine_of(world: World) -> CrewEngine:
-    """The engine, which hears of free slots."""
-    engine: CrewEngine = world.serving.core.runs.on_free.__self__  # type: ignore[attr-defined]
-    return engine
 
 
 def beside(new: World, old: World) -> World:
@@ -87,16 +81,10 @@ async def test_a_server_without_the_engine_leaves_every_mission_to_people(new_wo
         await world.crew()
         await world.agent("Lead", is_lead=True, lead_mode="passive")
         await world.agent("Ann")
-        keeper, swept = world.serving.core.runs, asyncio.Event()
-        sweep = keeper.on_sweep
-
-        async def noted() -> None:
-            await sweep()
-            swept.set()
-
-        keeper.on_sweep = noted
         mission = await world.started(None, a_task("only"))
-        await asyncio.wait_for(swept.wait(), 20)
+        await world.serving.core.runs.on_sweep()
+        for _ in range(20):  # whatever it leads to, it has begun by then
+            await asyncio.sleep(0)
         await world.rested(mission)
         assert await world.statuses(mission) == {"only": "PENDING"}
         assert await world.events(mission, "run_started") == []
