@@ -72,7 +72,7 @@ class Runs:
         agent_id: UUID | None = None,
         task_id: UUID | None = None,
     ) -> bool:
-        """Take a run, in a crew an agent's on a task; False when somebody has or had it."""
+        """Take a run, in a crew an agent's on a task; False when somebody else has it, or had it. May be repeated."""
         async with self._database.reading() as connection:
             claimed = await connection.fetchval(
                 queries.runs.claim, workspace_id, run_id, mission_id, owner, seconds, backend, agent_id, task_id

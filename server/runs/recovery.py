@@ -19,7 +19,7 @@ from storage.ids import new_id
 from storage.missions import Missions
 from storage.runs import OpenRun, Runs
 from storage.writer import Writers
-from streams.errors import NotFound
+from streams.errors import NotFound, Unavailable
 
 _RESTARTED = "The server was restarted while the agent was working"
 log = structlog.get_logger()
@@ -57,7 +57,12 @@ class Recovery:
             killed = await sweep([str(run.run_id) for run in lost]) + left
             log.warning("runs.recovered", runs=len(lost), processes_killed=killed)
         for run in lost:
-            await self._end(run, may_start)
+            try:
+                await self._end(run, may_start)
+            except Unavailable:
+                raise
+            except Exception:  # it is found again, and must not keep the others from their ends
+                log.exception("runs.not_recovered", run_id=str(run.run_id))
         if is_boot:
             await self._finish()
             for idle in await self._runs.stranded(KIND):

@@ -1,9 +1,10 @@
 -- name: claim
 -- Takes a run ($1 workspace, $2 id, $3 mission, $4 owner, $5 lease in seconds, $6 backend, and of a crew's $7 agent and
--- $8 task) if nobody ever had it.
+-- $8 task) if nobody else ever had it: a claim whose answer was lost is made again.
 INSERT INTO runs (workspace_id, id, mission_id, owner, lease_until, backend, agent_id, task_id)
 VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6, $7, $8)
-ON CONFLICT (workspace_id, id) DO NOTHING RETURNING id;
+ON CONFLICT (workspace_id, id) DO UPDATE SET lease_until = excluded.lease_until
+ WHERE runs.owner = excluded.owner AND runs.ended_at IS NULL RETURNING id;
 
 -- name: renew
 -- Prolongs a lease ($1 workspace, $2 id, $3 owner, $4 seconds) and keeps the text said so far ($5) after a sequence ($6),

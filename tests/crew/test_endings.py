@@ -5,10 +5,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from server.agents.turn import TurnOutcome
+from server.missions.crew import KIND
 from server.missions.crew.steps import EndTask
-from server.runs import keeper
+from server.runs import keeper, turn
+from server.runs.crew.turn import MAX_MESSAGES
 from streams.errors import MissionstreamError, Unavailable
+from streams.event import Draft
 from tests.crew.conftest import NewWorld
 from tests.crew.world import World, a_task
 
@@ -96,3 +101,30 @@ async def test_a_failure_whose_end_was_tried_four_times_counts_once(world: World
     mission = await world.started(None, task)
     state = await world.until_status(mission, "REVIEW", "FAILED")
     assert (state.tasks[task.id].status, state.tasks[task.id].error_message) == ("COMPLETED", None)
+
+
+async def test_an_end_that_is_tried_again_hears_the_last_words_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "_RETRY_SECONDS", (0.01, 0.02))
+    faults = [Unavailable() for _ in range(MAX_MESSAGES)]
+
+    async def refuse(step: EndTask) -> None:
+        if faults:
+            raise faults.pop()
+
+    before_ends(world, refuse)
+    work = world.serving.core.runs.works[KIND]
+    end = work.end
+
+    async def with_words(run: turn.Turn, outcome: TurnOutcome, *rest: Any) -> bool:
+        if len(faults) == MAX_MESSAGES:
+            said = "Painted.\n---HANDOFF---\nsummary: red\nconfidence: high\n---END HANDOFF---"
+            await run.record([Draft(type="assistant_message", content=said)])
+        return await end(run, replace(outcome, text="The HANDOFF stands above."), *rest)
+
+    work.end = with_words  # type: ignore[method-assign, assignment]
+    task = a_task("only", description="handoff: none")
+    mission = await world.started(None, task)
+    done = (await world.until_status(mission, "REVIEW", "FAILED")).tasks[task.id]
+    assert (done.handoff_context, done.result_summary) == ("red", "Painted.\n\nThe HANDOFF stands above.")

@@ -1,12 +1,17 @@
 """Runs of crews as runs of any kind: their tokens, questions, signals, leases, and the end of the server."""
 
 import json
+from types import MethodType
 from typing import Any
 from uuid import UUID
 
 from aiohttp import ClientSession
 
 from server.missions.crew.commands import Cancel
+from server.missions.crew.steps import Claim, EndRun
+from server.runs.owner import this_process
+from storage.runs import Runs
+from streams.errors import MissionstreamError, Unavailable
 from tests.crew.conftest import NewWorld
 from tests.crew.world import World, a_task
 
@@ -117,6 +122,55 @@ async def test_a_server_that_is_stopped_leaves_its_tasks_to_the_next(new_world: 
         assert state.tasks[task.id].iteration == 1
         reasons = [event.data()["reason"] for event in await world.events(mission, "run_ended")]
         assert reasons[:2] == ["shutdown", "end_turn"]
+
+
+async def test_a_claim_whose_answer_was_lost_is_the_runs_own(world: World) -> None:
+    runs = Runs(world.serving.core.database)
+    claim, others = Runs.claim, []
+
+    async def unheard(self: Runs, workspace_id: UUID, run_id: UUID, *rest: Any, owner: str, **how: Any) -> bool:
+        is_ours = await claim(self, workspace_id, run_id, *rest, owner=owner, **how)
+        others.append(await claim(runs, workspace_id, run_id, *rest, owner="there/1/2/3", **how))
+        if len(others) == 1:
+            raise Unavailable()
+        return is_ours
+
+    world.serving.core.runs._runs.claim = MethodType(unheard, runs)  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("only"))
+    await world.until_status(mission, "REVIEW")
+    ends = [event.data() for event in await world.events(mission, "run_ended")]
+    assert [end["reason"] for end in ends if end["purpose"] == "task"] == ["end_turn"]
+    assert others[:2] == [False, False]
+    await world.settled()
+    run_id = UUID(ends[0]["run_id"])
+    assert not await runs.claim(
+        world.workspace_id, run_id, mission, owner=this_process(), seconds=15, backend="demo"
+    ), "a run that is over is nobody's"
+
+
+async def test_a_lost_run_that_cannot_be_ended_keeps_no_other_from_its_end(new_world: NewWorld) -> None:
+    async with new_world(crew_engine=False) as world:
+        await world.crew()
+        await world.agent("Lead", is_lead=True, lead_mode="passive")
+        core, tasks = world.serving.core, [a_task(f"t{number}") for number in range(3)]
+        execute, lost = core.writers.execute, [task.id for task in tasks]  # any ids will do for runs
+
+        async def refuse_two(*where: Any, **how: Any) -> Any:
+            if isinstance(where[3], EndRun) and where[3].run_id in lost[:2]:
+                raise MissionstreamError("refused")
+            return await execute(*where, **how)
+
+        core.writers.execute = refuse_two  # type: ignore[method-assign]
+        mission = await world.started(None, *tasks)
+        host = this_process().partition("/")[0]
+        for run_id in lost:
+            agent_id = world.agents["Lead"].id
+            await world.execute(mission, Claim(task_id=run_id, agent_id=agent_id, run_id=run_id))
+            await Runs(core.database).claim(
+                world.workspace_id, run_id, mission, owner=f"{host}/before/1/1", seconds=15, backend="demo"
+            )
+        await world.until(mission, lambda state: state.tasks[lost[2]].status == "PENDING", seconds=10)
+        assert await world.statuses(mission) == {"t0": "IN_PROGRESS", "t1": "IN_PROGRESS", "t2": "PENDING"}
 
 
 async def test_an_engine_that_is_off_leaves_everything_to_people(new_world: NewWorld) -> None:

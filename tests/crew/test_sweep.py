@@ -3,13 +3,17 @@
 import asyncio
 from contextlib import ExitStack
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from server.missions.crew.commands import Cancel
+from server.missions.crew import Mission
+from server.missions.crew.commands import Cancel, Resume
 from server.missions.crew.steps import Claim
+from server.runs.crew.roster import Roster
 from streams.errors import MissionstreamError, Unavailable
 from tests.crew.conftest import NewWorld
+from tests.crew.test_many import engine_of
 from tests.crew.world import World, a_task
 
 
@@ -70,6 +74,58 @@ async def test_a_task_that_is_taken_over_in_another_server_calls_its_agent_off(
         await world.settled()
     assert (await world.task(mission, "only")).result_summary == "by hand"
     assert world.processes() == []
+
+
+async def test_a_server_without_the_engine_leaves_every_mission_to_people(new_world: NewWorld) -> None:
+    async with new_world(crew_engine=False) as world:
+        await world.crew()
+        await world.agent("Lead", is_lead=True, lead_mode="passive")
+        await world.agent("Ann")
+        mission = await world.started(None, a_task("only"))
+        await world.serving.core.runs.on_sweep()
+        for _ in range(20):  # whatever it leads to, it has begun by then
+            await asyncio.sleep(0)
+        await world.rested(mission)
+        assert await world.statuses(mission) == {"only": "PENDING"}
+        assert await world.events(mission, "run_started") == []
+
+
+async def test_a_mission_that_is_cancelled_while_its_crew_is_read_waits_for_no_slot(world: World) -> None:
+    keeper, engine = world.serving.core.runs, engine_of(world)
+    keeper.on_sweep = _nothing
+    keeper.max_parallel = 0
+    mission = await world.mission(None, a_task("only"))
+    read = engine._rosters.of
+
+    async def slow(workspace_id: UUID, crew_id: UUID) -> Roster:
+        await world.execute(mission, Cancel())
+        return await read(workspace_id, crew_id)
+
+    engine._rosters.of = slow  # type: ignore[method-assign]
+    await world.start(mission)
+    await world.until_status(mission, "CANCELLED")
+    await world.rested(mission)
+    assert not keeper.is_wanted()
+
+
+async def test_a_resume_that_overtakes_a_look_at_the_mission_is_heard(world: World) -> None:
+    keeper, engine = world.serving.core.runs, engine_of(world)
+    keeper.on_sweep = _nothing
+    for _ in range(3):
+        engine._breaker.failed(world.agents["Ann"].id)
+    look, is_late = engine._work.state, False
+
+    async def slow(workspace_id: UUID, mission_id: UUID) -> Mission:
+        nonlocal is_late
+        state = await look(workspace_id, mission_id)
+        if state.status == "FAILED" and not is_late:
+            is_late = True
+            await world.execute(mission_id, Resume())
+        return state
+
+    engine._work.state = slow  # type: ignore[method-assign]
+    mission = await world.started(None, a_task("only", agent_id=world.agents["Ann"].id))
+    await world.until_status(mission, "REVIEW", seconds=10)
 
 
 @pytest.mark.parametrize("fault", [MissionstreamError("the database refused"), RuntimeError("a defect"), Unavailable()])

@@ -1,7 +1,7 @@
 """Blocks of named fields that agents end their answers with: found, read, and cut out of the text. Pure."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 _DECORATION = " \t*_`#-"
@@ -10,10 +10,20 @@ _FENCE = re.compile(r"\s*```\w*\s*")
 
 
 class Block(NamedTuple):
-    """A block's fields, each with all its values in their order, and the text without the block."""
+    """A block's fields, each with all its values in their order, and where it stands among the lines of its text."""
 
     fields: Mapping[str, list[str]]
-    rest: str
+    lines: Sequence[str]
+    begin: int
+    end: int
+
+    @property
+    def rest(self) -> str:
+        """The text without the block. Made when asked for: a text of many blocks must not be kept once for each."""
+        before, after = self.lines[: self.begin], self.lines[self.end + 1 :]
+        if before and after and _FENCE.fullmatch(before[-1]) and _FENCE.fullmatch(after[0]):
+            before, after = before[:-1], after[1:]
+        return "\n".join([*before, *after]).strip()
 
 
 def blocks_of(text: str, name: str, keys: Collection[str]) -> list[Block]:
@@ -33,7 +43,7 @@ def blocks_of(text: str, name: str, keys: Collection[str]) -> list[Block]:
         if mark == name:
             begin = at
         elif mark == f"END {name}" and begin is not None:
-            found.append(_block(lines, begin, at, keys))
+            found.append(Block(_fields(lines[begin + 1 : at], keys), lines, begin, at))
             begin = None
     return found
 
@@ -45,13 +55,6 @@ def defused(text: str, names: Collection[str]) -> str:
     marks = {*names, *(f"END {name}" for name in names)}
     plain = ((line, line.strip(_DECORATION + _QUOTING)) for line in text.splitlines())
     return "\n".join(f"({mark})" if mark in marks else line for line, mark in plain)
-
-
-def _block(lines: list[str], begin: int, end: int, keys: Collection[str]) -> Block:
-    before, after = lines[:begin], lines[end + 1 :]
-    if before and after and _FENCE.fullmatch(before[-1]) and _FENCE.fullmatch(after[0]):
-        before, after = before[:-1], after[1:]
-    return Block(_fields(lines[begin + 1 : end], keys), "\n".join([*before, *after]).strip())
 
 
 def _fields(lines: list[str], keys: Collection[str]) -> Mapping[str, list[str]]:

@@ -128,7 +128,12 @@ def _entitled(title: str, description: str | None) -> str:
 
 
 def _plain(text: str, room: int) -> str:
-    return cut(defused(text, _MARKERS), room)
+    return _cut(defused(text, _MARKERS), room)
+
+
+def _cut(text: str, room: int) -> str:
+    """The beginning of a defused text: a cut may leave of a harmless line just what marks a block."""
+    return defused(cut(text, room), _MARKERS)
 
 
 class _Said:
@@ -140,7 +145,7 @@ class _Said:
 
     def within(self, room: int) -> str:
         quoted = "\n".join(f"> {line}" for line in self.text.splitlines())
-        return f"{self.title}\n{cut(quoted, max(0, room))}"
+        return f"{self.title}\n{_cut(quoted, max(0, room))}"
 
 
 def _sources(mission: Mission, this: Task) -> list[_Said]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import islice
 from uuid import UUID
 
 import structlog
@@ -25,6 +26,10 @@ from streams.event import Event
 from streams.hub import Hub
 
 _RETRY_SECONDS = (0.5, 5.0)
+_SWEPT_AT_ONCE, _SWEPT_SECONDS = 50, 1.0
+"""How many missions a sweep looks at together, and how long it waits for them before it goes on."""
+_FED_BESIDE = 8
+"""How many more look again than slots are free: some may want none any more."""
 _Key = tuple[UUID, UUID]
 """A workspace and a mission of it."""
 logger = structlog.get_logger()
@@ -77,12 +82,10 @@ class CrewEngine:
         self._breaker = Breaker()
         self._work = CrewWork(writers, log, rosters, self._breaker)
         self._engaged: dict[_Key, Engaged] = {}
-        self._starved: dict[_Key, None] = {}
+        self._starved: dict[_Key, bool] = {}
+        self._sweeping: asyncio.Task[None] | None = None
         self._is_closing = False
         keeper.works[KIND] = self._work
-        keeper.on_free = self._feed
-        keeper.on_sweep = self.sweep
-        keeper.is_wanted = lambda: bool(self._starved)
         self._on_event: Mapping[str, Callable[[Event], None]] = {
             "mission_status_changed": self._moved,
             "run_started": self._begun,
@@ -94,26 +97,42 @@ class CrewEngine:
         }
 
     async def start(self) -> None:
-        """Take up every engaged mission in which there is something to do."""
-        for idle in await self._runs.engaged(KIND):
-            self._engage((idle.workspace_id, idle.mission_id))
+        """Take up every engaged mission in which there is something to do. One that is never started does nothing."""
+        self._keeper.on_free = self._feed
+        self._keeper.on_sweep = self.sweep
+        self._keeper.is_wanted = lambda: bool(self._starved)
+        await self.sweep()
 
     async def sweep(self) -> None:
         """Look again at every mission that is to be worked or has turns here: what told of it may be lost, or was told
-        to another server. May raise Unavailable."""
+        to another server. Nothing while the sweep before goes on. May raise Unavailable."""
+        if self._sweeping is not None and not self._sweeping.done():
+            return
         keys = {(idle.workspace_id, idle.mission_id): None for idle in await self._runs.engaged(KIND)}
         keys |= dict.fromkeys(self._engaged)
         turns = self._keeper.turns.values()
         keys |= {(turn.workspace_id, turn.mission_id): None for turn in turns if isinstance(turn, CrewTurn)}
-        for key in keys:
-            engaged = self._engaged.get(key)
-            if engaged is None or not engaged.is_busy:
-                self._engage(key)
+        if not self._is_closing:
+            self._sweeping = asyncio.create_task(self._look_at([*keys]), name="crew sweep")
+
+    async def _look_at(self, keys: Sequence[_Key]) -> None:
+        """Look at missions, a few at a time: what people want meanwhile comes between."""
+        for at in range(0, len(keys), _SWEPT_AT_ONCE):
+            looks: list[asyncio.Task[None]] = []
+            for key in keys[at : at + _SWEPT_AT_ONCE]:
+                engaged = self._engaged.get(key)
+                if engaged is None or not engaged.is_busy:
+                    self._engage(key)
+                    if (task := self._engaged[key].task) is not None:
+                        looks.append(task)
+            if looks:
+                await asyncio.wait(looks, timeout=_SWEPT_SECONDS)
 
     async def close(self) -> None:
         """Take no further step. The turns that run are the keeper's to end."""
         self._is_closing = True
         tasks = [engaged.task for engaged in self._engaged.values() if engaged.task is not None]
+        tasks += [] if self._sweeping is None else [self._sweeping]
         for engaged in self._engaged.values():
             engaged.wake(None, _nothing)
         for task in tasks:
@@ -182,15 +201,22 @@ class CrewEngine:
         self._stir(key)
 
     def _drop(self, key: _Key) -> None:
-        self._starved.pop(key, None)
+        self._let_pass(key)
         engaged = self._engaged.pop(key, None)
         if engaged is not None:
             engaged.wake(None, _nothing)
 
     def _feed(self) -> None:
-        """A slot may be free: those that wait for one look again, the longest waiting first."""
-        for key in list(self._starved):
+        """Slots may be free: of those that wait for one the longest waiting look again, and no more than may get one,
+        however many wait."""
+        free = self._keeper.free
+        for key in list(islice(self._starved, free + _FED_BESIDE)) if free > 0 else ():
             self._stir(key)
+
+    def _let_pass(self, key: _Key) -> None:
+        """The mission takes no slot now: if it waited for one, it is the next one's turn."""
+        if self._starved.pop(key, False):
+            self._feed()
 
     def _stir(self, key: _Key) -> None:
         engaged = self._engaged.get(key)
@@ -219,6 +245,7 @@ class CrewEngine:
                 else:
                     logger.exception("crew.step_failed", mission_id=str(key[1]))
                 engaged.is_dirty = True
+                self._let_pass(key)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
 
@@ -230,12 +257,15 @@ class CrewEngine:
             if not turn.goes_on(state) or (turn.task_id is not None and state.status != "IN_PROGRESS"):
                 turn.cancel.set()  # another server was told why
         if not state.is_engaged or state.review_is_over or _rests(state.status):
-            self._drop(key)
+            if self._engaged.get(key) is engaged and not engaged.is_dirty:  # else it was told, since, to go on
+                self._drop(key)
             return
         if engaged.is_resumed:
             engaged.is_resumed = False
             self._forgive(state)
         roster = await self._rosters.of(key[0], state.crew_id)
+        if self._engaged.get(key) is not engaged:  # it came to rest meanwhile, and waits for no slot
+            return
         todo = next_steps(
             state,
             roster,
@@ -245,10 +275,12 @@ class CrewEngine:
             tripped=self._breaker.tripped,
         )
         engaged.wake(todo.wake_at, lambda: self._stir(key))
-        if any(map(begins, todo.commands)) or not todo.is_starved:
-            self._starved.pop(key, None)  # it had its turn, or wants none
+        if any(map(begins, todo.commands)):
+            self._starved.pop(key, None)  # it has its turn
+        elif not todo.is_starved:
+            self._let_pass(key)
         if todo.is_starved:
-            self._starved.setdefault(key)
+            self._starved.setdefault(key, True)
         if todo.commands:
             await self._take(key, todo.commands)
 
@@ -263,7 +295,7 @@ class CrewEngine:
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
             if len(ready) < len(commands):
-                self._starved.setdefault(key)
+                self._starved.setdefault(key, True)
             # each to its end, since until then its slot is not free
             steps = (self._work.execute(*key, command) for command in ready)
             done = await asyncio.gather(*steps, return_exceptions=True)

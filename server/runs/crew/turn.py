@@ -32,6 +32,7 @@ class CrewTurn(Turn):
         self.seat = seat
         self.messages: list[str] = []
         self.plan: list[str] = []
+        self._heard: set[str] = set()
         marks = {"run_id": run.run_id, "task_id": run.task_id, "agent_id": run.agent_id}
         self.marks = {name: str(value) for name, value in marks.items() if value is not None}
 
@@ -45,15 +46,19 @@ class CrewTurn(Turn):
     async def record(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
             if draft.type == "assistant_message":
-                self._hear(draft.content)
+                self._hear(draft)
             elif draft.metadata.get("kind") == "plan":
                 self.plan = [step["content"] for step in draft.metadata["entries"] if step["status"] != "completed"]
         await super().record(drafts)
 
-    def _hear(self, message: str) -> None:
+    def _hear(self, draft: Draft) -> None:
+        if draft.dedupe_key is not None:
+            if draft.dedupe_key in self._heard:  # its end is tried again
+                return
+            self._heard.add(draft.dedupe_key)
         if self.messages and not _may_count(self.messages[-1]):
             self.messages.pop()
-        self.messages.append(message)
+        self.messages.append(draft.content)
         del self.messages[:-MAX_MESSAGES]
 
 

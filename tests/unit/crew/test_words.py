@@ -1,6 +1,7 @@
 """What agents say, read: hand-offs, verdicts, plans; in the form that they were told, decorated, and as nonsense."""
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -71,6 +72,15 @@ class TestHandoff:
         own = _BLOCK.replace("tight", "not done").replace("high", "low")
         found = handoff.read(f"{own}\n{quoted}").handoff
         assert found == Handoff(summary="not done", confidence=0.4, needs_review=True)
+
+    def test_a_flood_of_blocks_is_not_kept_once_for_each(self) -> None:
+        flood = "---HANDOFF---\n---END HANDOFF---\n" * 1_000
+        tracemalloc.start()
+        try:
+            assert handoff.read(flood).handoff is None
+            assert tracemalloc.get_traced_memory()[1] < 50 * len(flood)
+        finally:
+            tracemalloc.stop()
 
     def test_the_newest_valid_one_of_all_messages_counts_and_what_follows_is_kept(self) -> None:
         low = Handoff(summary="tight", confidence=0.4, needs_review=True)
