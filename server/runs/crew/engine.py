@@ -82,7 +82,7 @@ class CrewEngine:
         self._breaker = Breaker()
         self._work = CrewWork(writers, log, rosters, self._breaker)
         self._engaged: dict[_Key, Engaged] = {}
-        self._starved: dict[_Key, bool] = {}
+        self._starved: dict[_Key, None] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._is_closing = False
         keeper.works[KIND] = self._work
@@ -215,7 +215,8 @@ class CrewEngine:
 
     def _let_pass(self, key: _Key) -> None:
         """The mission takes no slot now: if it waited for one, it is the next one's turn."""
-        if self._starved.pop(key, False):
+        if key in self._starved:
+            del self._starved[key]
             self._feed()
 
     def _stir(self, key: _Key) -> None:
@@ -280,7 +281,7 @@ class CrewEngine:
         elif not todo.is_starved:
             self._let_pass(key)
         if todo.is_starved:
-            self._starved.setdefault(key, True)
+            self._starved.setdefault(key)
         if todo.commands:
             await self._take(key, todo.commands)
 
@@ -295,7 +296,7 @@ class CrewEngine:
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
             if len(ready) < len(commands):
-                self._starved.setdefault(key, True)
+                self._starved.setdefault(key)
             # each to its end, since until then its slot is not free
             steps = (self._work.execute(*key, command) for command in ready)
             done = await asyncio.gather(*steps, return_exceptions=True)
