@@ -49,6 +49,26 @@ async def test_a_free_slot_wakes_those_that_may_get_it_and_each_gets_one_in_the_
         await world.until_status(mission, "REVIEW", "COMPLETED", seconds=30)
 
 
+async def test_who_waited_longest_is_served_first_however_slow_its_look_is(world: World) -> None:
+    slow, *quick = missions = await starving(world, 4)
+    keeper, engine = world.serving.core.runs, engine_of(world)
+    look = engine._work.state
+
+    async def slowly(workspace_id: UUID, mission_id: UUID) -> Mission:
+        if mission_id == slow:
+            await asyncio.sleep(0.2)
+        return await look(workspace_id, mission_id)
+
+    engine._work.state = slowly  # type: ignore[method-assign]
+    keeper.max_parallel = 1
+    keeper.on_free()
+    for mission in missions:
+        await world.until_status(mission, "REVIEW", "COMPLETED", seconds=30)
+    async with world.serving.core.database.reading() as connection:
+        rows = await connection.fetch("SELECT mission_id FROM runs WHERE task_id IS NOT NULL ORDER BY started_at")
+    assert [row["mission_id"] for row in rows] == [slow, *quick]
+
+
 async def test_missions_in_trouble_keep_no_slot_from_those_behind(world: World) -> None:
     missions = await starving(world, 30)
     keeper, engine = world.serving.core.runs, engine_of(world)

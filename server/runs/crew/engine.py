@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from uuid import UUID
 
 import structlog
@@ -213,6 +213,12 @@ class CrewEngine:
         for key in list(islice(self._starved, free + _FED_BESIDE)) if free > 0 else ():
             self._stir(key)
 
+    def _slots(self, key: _Key) -> int:
+        """How many slots a mission may take: one is left for each that has waited longer, however quick this one is."""
+        free = self._keeper.free
+        before = takewhile(lambda waiting: waiting != key, islice(self._starved, max(0, free)))
+        return free - sum(1 for _ in before)
+
     def _let_pass(self, key: _Key) -> None:
         """The mission takes no slot now: if it waited for one, it is the next one's turn."""
         if key in self._starved:
@@ -271,7 +277,7 @@ class CrewEngine:
             state,
             roster,
             now=datetime.now(UTC),
-            slots=self._keeper.free,
+            slots=self._slots(key),
             new_id=new_id,
             tripped=self._breaker.tripped,
         )
