@@ -129,7 +129,9 @@ async def test_manual_agents_are_announced_once_and_people_do_their_tasks(world:
     await world.until(mission, lambda state: state.tasks[first.id].waiting)
     await world.patch(mission, "first", result_summary="nothing happens by this")
     [told] = await world.events(mission, "task_waiting")
-    assert told.data() == {"task_id": str(first.id), "agent_id": str(hand), "reason": told.content}
+    assert told.data() == {
+        "task_id": str(first.id), "title": "first", "agent_id": str(hand), "reason": told.content,
+    }  # fmt: skip
     assert told.content == "Hand has no agent program (cli_adapter NONE): people do its tasks"
     await world.patch(mission, "first", status="IN_PROGRESS")
     await world.patch(mission, "first", status="COMPLETED")

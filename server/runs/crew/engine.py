@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import islice, takewhile
 from uuid import UUID
 
 import structlog
 
 from server.missions.crew import KIND, LIFECYCLE, Mission
 from server.runs.crew.breaker import Breaker
+from server.runs.crew.engaged import Engaged
 from server.runs.crew.rosters import Rosters
 from server.runs.crew.scheduling import begins, next_steps
 from server.runs.crew.turn import CrewTurn
+from server.runs.crew.waiting import Key, Waiting
 from server.runs.crew.work import CrewWork
 from server.runs.keeper import RunKeeper
 from storage.ids import new_id
@@ -28,34 +29,7 @@ from streams.hub import Hub
 _RETRY_SECONDS = (0.5, 5.0)
 _SWEPT_AT_ONCE, _SWEPT_SECONDS = 50, 1.0
 """How many missions a sweep looks at together, and how long it waits for them before it goes on."""
-_FED_BESIDE = 8
-"""How many more look again than slots are free: some may want none any more."""
-_Key = tuple[UUID, UUID]
-"""A workspace and a mission of it."""
 logger = structlog.get_logger()
-
-
-class Engaged:
-    """A mission that the engine looks after: at most one coroutine at a time does."""
-
-    def __init__(self) -> None:
-        self.is_dirty = False
-        self.is_resumed = False
-        self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        return self.task is not None and not self.task.done()
-
-    def wake(self, at: datetime | None, stir: Callable[[], None]) -> None:
-        """Look again at this time, in place of the one before."""
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer = None
-        if at is not None:
-            seconds = max(0.0, (at - datetime.now(UTC)).total_seconds())
-            self.timer = asyncio.get_running_loop().call_later(seconds, stir)
 
 
 class CrewEngine:
@@ -81,8 +55,8 @@ class CrewEngine:
         self._rosters = rosters
         self._breaker = Breaker()
         self._work = CrewWork(writers, log, rosters, self._breaker)
-        self._engaged: dict[_Key, Engaged] = {}
-        self._starved: dict[_Key, None] = {}
+        self._engaged: dict[Key, Engaged] = {}
+        self._waiting = Waiting()
         self._sweeping: asyncio.Task[None] | None = None
         self._is_closing = False
         keeper.works[KIND] = self._work
@@ -100,7 +74,7 @@ class CrewEngine:
         """Take up every engaged mission in which there is something to do. One that is never started does nothing."""
         self._keeper.on_free = self._feed
         self._keeper.on_sweep = self.sweep
-        self._keeper.is_wanted = lambda: bool(self._starved)
+        self._keeper.is_wanted = lambda: bool(self._waiting)
         await self.sweep()
 
     async def sweep(self) -> None:
@@ -115,7 +89,7 @@ class CrewEngine:
         if not self._is_closing:
             self._sweeping = asyncio.create_task(self._look_at([*keys]), name="crew sweep")
 
-    async def _look_at(self, keys: Sequence[_Key]) -> None:
+    async def _look_at(self, keys: Sequence[Key]) -> None:
         """Look at missions, a few at a time: what people want meanwhile comes between."""
         for at in range(0, len(keys), _SWEPT_AT_ONCE):
             looks: list[asyncio.Task[None]] = []
@@ -196,36 +170,27 @@ class CrewEngine:
 
     # looking after missions
 
-    def _engage(self, key: _Key, *, is_resumed: bool = False) -> None:
+    def _engage(self, key: Key, *, is_resumed: bool = False) -> None:
         self._engaged.setdefault(key, Engaged()).is_resumed |= is_resumed
         self._stir(key)
 
-    def _drop(self, key: _Key) -> None:
+    def _drop(self, key: Key) -> None:
         self._let_pass(key)
         engaged = self._engaged.pop(key, None)
         if engaged is not None:
             engaged.wake(None, _nothing)
 
     def _feed(self) -> None:
-        """Slots may be free: of those that wait for one the longest waiting look again, and no more than may get one,
-        however many wait."""
-        free = self._keeper.free
-        for key in list(islice(self._starved, free + _FED_BESIDE)) if free > 0 else ():
+        """Slots may be free: those that wait longest for one look again."""
+        for key in self._waiting.next(self._keeper.free):
             self._stir(key)
 
-    def _slots(self, key: _Key) -> int:
-        """How many slots a mission may take: one is left for each that has waited longer, however quick this one is."""
-        free = self._keeper.free
-        before = takewhile(lambda waiting: waiting != key, islice(self._starved, max(0, free)))
-        return free - sum(1 for _ in before)
-
-    def _let_pass(self, key: _Key) -> None:
+    def _let_pass(self, key: Key) -> None:
         """The mission takes no slot now: if it waited for one, it is the next one's turn."""
-        if key in self._starved:
-            del self._starved[key]
+        if self._waiting.remove(key):
             self._feed()
 
-    def _stir(self, key: _Key) -> None:
+    def _stir(self, key: Key) -> None:
         engaged = self._engaged.get(key)
         if engaged is None or self._is_closing:
             return
@@ -233,7 +198,7 @@ class CrewEngine:
         if not engaged.is_busy:
             engaged.task = asyncio.create_task(self._look_after(key, engaged), name=f"crew mission {key[1]}")
 
-    async def _look_after(self, key: _Key, engaged: Engaged) -> None:
+    async def _look_after(self, key: Key, engaged: Engaged) -> None:
         pause, longest = _RETRY_SECONDS
         while engaged.is_dirty and self._engaged.get(key) is engaged:
             engaged.is_dirty = False
@@ -256,7 +221,7 @@ class CrewEngine:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
 
-    async def _step(self, key: _Key, engaged: Engaged) -> None:
+    async def _step(self, key: Key, engaged: Engaged) -> None:
         """Look at the mission and take the steps that there are; what they change is a reason to look again."""
         turns = self._turns(key[1])  # before the state is read, which so knows of each that goes on
         state = await self._work.state(*key)
@@ -277,17 +242,17 @@ class CrewEngine:
             state,
             roster,
             now=datetime.now(UTC),
-            slots=self._slots(key),
+            slots=self._waiting.share(key, self._keeper.free),
             new_id=new_id,
             tripped=self._breaker.tripped,
         )
         engaged.wake(todo.wake_at, lambda: self._stir(key))
         if any(map(begins, todo.commands)):
-            self._starved.pop(key, None)  # it has its turn
+            self._waiting.remove(key)  # it has its turn
         elif not todo.is_starved:
             self._let_pass(key)
         if todo.is_starved:
-            self._starved.setdefault(key)
+            self._waiting.add(key)
         if todo.commands:
             await self._take(key, todo.commands)
 
@@ -297,12 +262,12 @@ class CrewEngine:
             if task.agent_id is not None:
                 self._breaker.cleared(task.agent_id)
 
-    async def _take(self, key: _Key, commands: Sequence[Command]) -> None:
+    async def _take(self, key: Key, commands: Sequence[Command]) -> None:
         """Execute steps, all at once; those that find no slot any more wait for one."""
         with ExitStack() as slots:
             ready = [command for command in commands if not begins(command) or slots.enter_context(self._keeper.slot())]
             if len(ready) < len(commands):
-                self._starved.setdefault(key)
+                self._waiting.add(key)
             # each to its end, since until then its slot is not free
             steps = (self._work.execute(*key, command) for command in ready)
             done = await asyncio.gather(*steps, return_exceptions=True)
