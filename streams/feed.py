@@ -15,6 +15,8 @@ GAP_PER_FLUSH = 1.0
 """A large feed waits this many times as long as its flush took: it has at most half of the event loop."""
 GAP_PER_LONE_FLUSH = 3.0
 """The same after a flush of a single frame, which costs as much as one of many: a little longer, and two share the next."""
+MOST_PATIENCE_SECONDS = 0.02
+"""How long it may be on that account alone: where all is slow, nobody shall wait long for two to share."""
 MOST_GAP_SECONDS = 0.1
 SLICE = 128
 KEPT_PIECES = 8
@@ -92,7 +94,7 @@ class Feed:
         self._pending_since = 0.0
         self._gap_seconds = self._least_gap_seconds = gap_seconds
         self._flush_began = 0.0
-        self._gap_per_flush = GAP_PER_FLUSH
+        self._is_lone = False
         self._flushed_at = 0.0
         self._flushing_since = 0.0
         self._is_scheduled = False
@@ -149,7 +151,7 @@ class Feed:
     def _flush(self) -> None:
         assert self.ring is not None
         self._flush_began = self._loop.time()
-        self._gap_per_flush = GAP_PER_LONE_FLUSH if len(self._pending) == 1 else GAP_PER_FLUSH
+        self._is_lone = len(self._pending) == 1
         buffer = Buffer(b"".join(self._pending))
         first, before, after = self._pending_first, self.flushed, self.flushed
         if first:
@@ -177,7 +179,8 @@ class Feed:
             return
         self._flushed_at = self._loop.time()  # the gap counts from here, and is longer after a long flush
         took = self._flushed_at - self._flush_began
-        self._gap_seconds = max(self._least_gap_seconds, min(took * self._gap_per_flush, MOST_GAP_SECONDS))
+        patience = min(took * GAP_PER_LONE_FLUSH, MOST_PATIENCE_SECONDS) if self._is_lone else 0.0
+        self._gap_seconds = max(self._least_gap_seconds, patience, min(took * GAP_PER_FLUSH, MOST_GAP_SECONDS))
         if first and subscribers:
             self._on_flush(self._flushed_at - self._flushing_since)
         if self._pending:
