@@ -24,7 +24,9 @@ class Waiting:
 
     def remove(self, key: Key) -> bool:
         """Let it wait no more; whether it did."""
-        return self._keys.pop(key, self) is None
+        waited = key in self._keys
+        self._keys.pop(key, None)
+        return waited
 
     def next(self, free: int) -> list[Key]:
         """Who looks again when so many slots are free: no more than may get one, however many wait."""
