@@ -11,12 +11,13 @@ from streams.ring import RING_BYTES, Piece, Ring
 from streams.subscriber import MAX_FLUSH_BYTES, PIECE_BYTES, Buffer, Subscriber
 
 FLUSH_GAP_SECONDS = 0.005
-GAP_PER_FLUSH = 1.0
-"""A large feed waits this many times as long as its flush took: it has at most half of the event loop."""
 GAP_PER_LONE_FLUSH = 3.0
-"""The same after a flush of a single frame, which costs as much as one of many: a little longer, and two share the next."""
+"""A large feed waits this many times as long as its flush took, divided by the frames that shared it: a flush of one costs
+as much as one of many, and the more there are, the less is won by waiting for another."""
 MOST_PATIENCE_SECONDS = 0.02
-"""How long it may be on that account alone: where all is slow, nobody shall wait long for two to share."""
+"""How long it may be on that account: where all is slow, nobody shall wait long for two to share."""
+LEAST_GAP_PER_FLUSH = 0.5
+"""However many frames shared it, a feed has at most two thirds of the event loop."""
 MOST_GAP_SECONDS = 0.1
 SLICE = 128
 KEPT_PIECES = 8
@@ -94,7 +95,8 @@ class Feed:
         self._pending_since = 0.0
         self._gap_seconds = self._least_gap_seconds = gap_seconds
         self._flush_began = 0.0
-        self._is_lone = False
+        self._frames = 1
+        """How many shared the last flush."""
         self._flushed_at = 0.0
         self._flushing_since = 0.0
         self._is_scheduled = False
@@ -151,7 +153,7 @@ class Feed:
     def _flush(self) -> None:
         assert self.ring is not None
         self._flush_began = self._loop.time()
-        self._is_lone = len(self._pending) == 1
+        self._frames = len(self._pending)
         buffer = Buffer(b"".join(self._pending))
         first, before, after = self._pending_first, self.flushed, self.flushed
         if first:
@@ -179,8 +181,9 @@ class Feed:
             return
         self._flushed_at = self._loop.time()  # the gap counts from here, and is longer after a long flush
         took = self._flushed_at - self._flush_began
-        patience = min(took * GAP_PER_LONE_FLUSH, MOST_PATIENCE_SECONDS) if self._is_lone else 0.0
-        self._gap_seconds = max(self._least_gap_seconds, patience, min(took * GAP_PER_FLUSH, MOST_GAP_SECONDS))
+        patience = min(took * GAP_PER_LONE_FLUSH / self._frames, MOST_PATIENCE_SECONDS)
+        rest = min(took * LEAST_GAP_PER_FLUSH, MOST_GAP_SECONDS)
+        self._gap_seconds = max(self._least_gap_seconds, patience, rest)
         if first and subscribers:
             self._on_flush(self._flushed_at - self._flushing_since)
         if self._pending:

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pytest
 
 from streams.channels import Channel
 from streams.event import Signal
-from streams.feed import GAP_PER_LONE_FLUSH, KEPT_PIECES
+from streams.feed import KEPT_PIECES
 from streams.hub import Hub
 from tests.streams.memory import ALL, MISSIONS, WORKSPACE, MemoryLog, attach, received, settle
 
@@ -37,7 +38,8 @@ async def test_a_slow_reader_costs_its_budget_and_catches_up() -> None:
     await asyncio.gather(slow_task, quick_task, return_exceptions=True)
 
 
-async def test_a_flush_that_took_long_is_followed_by_as_long_a_rest() -> None:
+@pytest.mark.parametrize(("frames", "rests"), [(1, 3.0), (2, 1.5), (3, 1.0), (6, 0.5), (60, 0.5)])
+async def test_a_long_flush_is_followed_by_a_rest_the_longer_the_fewer_shared_it(frames: int, rests: float) -> None:
     log = MemoryLog()
     hub = Hub(log, gap_seconds=0)
     wire, _, task = await attach(hub, ALL, 0)
@@ -54,17 +56,13 @@ async def test_a_flush_that_took_long_is_followed_by_as_long_a_rest() -> None:
         write(data)
 
     wire.write = slow  # type: ignore[method-assign]
-    hub.publish(WORKSPACE, [log.append()])
+    hub.publish(WORKSPACE, [log.append() for _ in range(frames)])
     await settle(lambda: len(written) == 1)
     hub.publish(WORKSPACE, [log.append()])
     hub.publish(WORKSPACE, [log.append()])
-    await settle(lambda: received(wire, 0) == [1, 2, 3, 4])
+    await settle(lambda: received(wire, 0) == list(range(1, frames + 4)))
     assert len(written) == 2, "what came in the rest is joined"
-    assert written[1] - written[0] >= 0.006 * GAP_PER_LONE_FLUSH * 0.9, "one event alone was dear"
-    hub.publish(WORKSPACE, [log.append(), log.append()])
-    hub.publish(WORKSPACE, [log.append()])
-    await settle(lambda: received(wire, 0)[-1] == 7)
-    assert len(written) == 3
+    assert written[1] - written[0] >= 0.006 * rests * 0.9
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
