@@ -9,7 +9,7 @@ from storage import statements
 from storage.decisions import Decisions
 from storage.parts import Change, Execute, Part, Record, Result, change_rows
 from storage.rules import Kinds
-from storage.statements import in_order
+from storage.statements import Appending, in_order
 from storage.states import HeadCache, StateCache, Versioned
 from streams.event import Event
 
@@ -22,9 +22,9 @@ class Batch:
     `results` holds, for each of the `parts` that it took, its result or the exception that only its caller gets. After
     `save`, `events` are numbered; they are facts only once the caller has seen COMMIT succeed.
 
-    Either `foresee`, `decide`, and `save` as a transaction of its own; or `apply` within a transaction. A dedupe key
-    is taken for a new one at first: the log's own index refuses one that it has, as a UniqueViolationError of `save`.
-    A batch that is `wary` looks them all up instead.
+    Either `foresee`, and `save` as a transaction of its own; or `apply` within a transaction. A dedupe key is taken for
+    a new one at first: the log's own index refuses one that it has, as a UniqueViolationError of `save`.
+    A batch that `is_wary` looks them all up instead.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class Batch:
         self.streams = {stream for part in parts for stream in part.streams(workspace_id)}
         self._kinds = kinds
         self._cache = cache
-        self._is_wary = is_wary
-        self._is_foreseen = False
+        self.is_wary = is_wary
+        self._edition: int | None = None
+        """Of the heads that it was foreseen on."""
+        self._appending: Appending | None = None
         self._decisions = Decisions(workspace_id, kinds)
 
     @property
@@ -48,13 +50,20 @@ class Batch:
     async def apply(self, connection: asyncpg.Connection) -> None:
         """Run every statement but BEGIN and COMMIT: lock, decide, save."""
         await self._read(connection)
-        self.decide()
+        self._decide()
         await self.save(connection)
 
+    @property
+    def is_foreseen(self) -> bool:
+        return self._edition is not None
+
     def foresee(self, heads: HeadCache) -> bool:
-        """Whether nothing need be read or made: activity and commands without a key, on streams whose heads are known,
-        and so are the states of the missions that are commanded."""
-        if self._is_wary or any(
+        """Decide the batch if nothing need be read or made for it, and move the heads on; False when there is need.
+
+        There is none for activity and commands without a key, on streams whose heads are known, where the states of the
+        missions that are commanded are known too.
+        """
+        if self.is_wary or any(
             isinstance(part, Change)
             or (isinstance(part, Execute) and (part.key or part.statements or part.command.creates))
             for part in self.parts
@@ -71,10 +80,20 @@ class Batch:
                     return False
                 states[part.stream_id] = state
         self._decisions.heads, self._decisions.states = known, states
-        self._is_foreseen = True
+        self._edition = heads.edition
+        self._decide()
+        self._appending = self._append()
         return True
 
-    def decide(self) -> None:
+    def holds(self, heads: HeadCache) -> bool:
+        """Whether the heads are still those that it was foreseen on, and storing it proves what it decided.
+
+        A command that was refused, or led to nothing, was so by a state that no comparison of heads will prove.
+        """
+        commanded = {part.stream_id for part in self.parts if isinstance(part, Execute)}
+        return self._edition == heads.edition and commanded <= self._decisions.rows.keys()
+
+    def _decide(self) -> None:
         """Find out what the parts lead to, in memory.
 
         Once that is MAX_BATCH_EVENTS, the parts that follow are none of this batch's any more: what a command leads to
@@ -86,12 +105,6 @@ class Batch:
             if len(events) >= MAX_BATCH_EVENTS:
                 self.parts = self.parts[:taken]
                 return
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether a foreseen command was refused, or led to nothing, by a state that no comparison of heads will prove."""
-        commanded = {part.stream_id for part in self.parts if isinstance(part, Execute)}
-        return not commanded <= self._decisions.rows.keys()
 
     async def save(self, connection: asyncpg.Connection) -> None:
         """Write, and number what was written. Of a batch that was foreseen this may be repeated: it is stored once.
@@ -118,7 +131,7 @@ class Batch:
 
     def committed(self, heads: HeadCache) -> None:
         """Tell the caches what is now true."""
-        if not self._is_foreseen:
+        if not self.is_foreseen:
             heads.put(self._decisions.heads)
         for stream_id, state in self._decisions.states.items():
             weight = self._kinds[state.kind].weight(state.state)
@@ -130,7 +143,7 @@ class Batch:
         # from here on every reading is a statement of its own, after the locks: no other writer can make it old
         if keys := [part.key for part in parts if isinstance(part, Execute | Change) and part.key]:
             self._decisions.answers = await statements.answers(connection, workspace_id, keys)
-        if self._is_wary and (asked := list(self._dedupes())):
+        if self.is_wary and (asked := list(self._dedupes())):
             self._decisions.known |= await statements.known_events(connection, workspace_id, asked, self._decisions.at)
         if missing := list(self._uncached()):
             self._decisions.states |= await statements.states(connection, workspace_id, missing, self._kinds)
@@ -153,6 +166,8 @@ class Batch:
                     self._decisions.states[part.stream_id] = state
 
     async def _write(self, connection: asyncpg.Connection) -> int:
+        if self._appending is not None:
+            return await statements.append(connection, self._appending)
         workspace_id = self.workspace_id
         for statement in self._decisions.statements:
             await change_rows(connection, statement)
@@ -160,16 +175,18 @@ class Batch:
             await statements.save_answers(connection, workspace_id, self._decisions.at, self._decisions.new_answers)
         if new := {stream: head for stream, head in self._decisions.heads.items() if head.is_new}:
             await statements.open_streams(connection, workspace_id, new)
+        return await statements.append(connection, self._append())
+
+    def _append(self) -> Appending:
         moved = in_order(self._decisions.rows.keys() | {event.stream_id for event in self.events})
-        return await statements.append(
-            connection,
-            workspace_id,
+        return statements.appending(
+            self.workspace_id,
             self._decisions.at,
             {stream: self._decisions.heads[stream] for stream in moved},
             self.events,
             self._decisions.dedupe_keys,
             self._decisions.rows,
-            is_compared=self._is_foreseen,
+            is_compared=self.is_foreseen,
         )
 
     def number(self, base: int) -> None:

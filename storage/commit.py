@@ -24,15 +24,24 @@ class Committer:
         self._workspace_id = workspace_id
         self._database = database
 
+    def foresee(self, batch: Batch) -> bool:
+        """Decide the batch on what is known, if that will do. While the one before it is on its way it counts on that one."""
+        try:
+            return batch.foresee(self.heads)
+        except Exception:  # a defect, and half a decision; its transaction will tell the callers
+            log.exception("writer.foresight_failed", workspace_id=str(self._workspace_id))
+            self.heads.forget(batch.streams)
+            return False
+
     async def store(self, batch: Batch) -> bool:
         """Store the batch; False when it has to be decided anew, and nothing was stored.
 
         Raises asyncpg's errors only when nothing was stored, and nothing of what was sent can be stored any more.
         """
-        if not batch.foresee(self.heads):
+        if not batch.is_foreseen:
             return await self._transact(batch)
         try:
-            is_stored = await self._send(batch)
+            is_stored = batch.holds(self.heads) and await self._send(batch)
         except BaseException:
             self.heads.forget(batch.streams)
             raise
@@ -46,9 +55,6 @@ class Committer:
         When the connection breaks the very same statement is sent again: it and the lost one both compare the heads,
         so that at most one of them is stored. Until the heads have spoken, no other failure ends the matter.
         """
-        batch.decide()
-        if batch.is_doubtful:
-            return False
         if not batch.has_writes:
             batch.number(0)
             return True

@@ -21,6 +21,8 @@ from streams.event import Event
 
 MAX_BATCH_BYTES = 4 << 20
 MAX_QUEUE_BYTES = 16 << 20
+AHEAD = 16
+"""So many waiting parts are decided while the batch before them is being stored; fewer wait for more."""
 _WATCH_SECONDS = 0.1
 
 Publish = Callable[[UUID, Sequence[Event]], None]
@@ -34,6 +36,11 @@ class _Waiting(NamedTuple):
     done: "asyncio.Future[Result]"
     patience_ends: float
     """When its caller is told that the outcome is unknown; the loop's clock."""
+
+
+class _Work(NamedTuple):
+    waiting: list[_Waiting]
+    batch: Batch
 
 
 class Writer:
@@ -50,6 +57,9 @@ class Writer:
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._committing: list[_Waiting] = []
+        self._ahead: _Work | None = None
+        """What is decided already, and counts on what is being stored."""
+        self._storing: Batch | None = None
         self._task: asyncio.Task[None] | None = None
         self._watching: asyncio.TimerHandle | None = None
         self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
@@ -72,6 +82,8 @@ class Writer:
             self._task = asyncio.create_task(self._run(), name=f"writer {self._workspace_id}")
             if self._watching is None:
                 self._watching = loop.call_later(_WATCH_SECONDS, self._watch)
+        elif len(self._queue) == AHEAD:
+            loop.call_soon(self._look_ahead)  # after those who speak at the same time
         return done
 
     def _watch(self) -> None:
@@ -81,7 +93,7 @@ class Writer:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for waiter in (*self._committing, *self._queue):
+        for waiter in self._unsettled():
             if waiter.patience_ends <= now and not waiter.done.done():
                 _settle(waiter, OutcomeUnknown())
         self._watching = loop.call_later(_WATCH_SECONDS, self._watch)
@@ -99,22 +111,53 @@ class Writer:
             log.warning("writer.cut_short", workspace_id=str(self._workspace_id))
             self._task.cancel()
             await asyncio.wait({self._task})
-            _fail([*self._committing, *self._queue], OutcomeUnknown(), TimeoutError())
+            _fail(self._unsettled(), OutcomeUnknown(), TimeoutError())
+
+    def _unsettled(self) -> list[_Waiting]:
+        return [*self._committing, *(self._ahead.waiting if self._ahead else ()), *self._queue]
 
     async def _run(self) -> None:
-        while self._queue:
-            batch = self._committing = self._take()
+        loop = asyncio.get_running_loop()
+        while self._ahead or self._queue:
+            work, self._ahead = self._ahead or self._next(), None
+            self._committing = work.waiting
+            if len(self._queue) >= AHEAD:
+                loop.call_soon(self._look_ahead)
             try:
-                await self._commit(batch)
+                await self._commit(work)
             except Exception as error:  # a defect; its callers must not wait for ever
                 log.exception("writer.failed", workspace_id=str(self._workspace_id))
-                _fail(batch, MissionstreamError("the append failed; the server's log tells why"), error)
-        self._committing = []
+                _fail(work.waiting, MissionstreamError("the append failed; the server's log tells why"), error)
+        self._committing, self._storing = [], None
 
-    def _take(self) -> list[_Waiting]:
+    def _next(self) -> _Work:
+        """The next batch: all that waits, or half of many, so that one half is decided while the other is stored."""
+        count = len(self._queue)
+        if work := self._foreseen(count // 2 if count >= 2 * AHEAD else count):
+            return work
+        waiting = self._take(count)
+        return _Work(waiting, self._batch(waiting))
+
+    def _look_ahead(self) -> None:
+        """Decide what waits, counting on what is being stored, if that was foreseen itself."""
+        if self._ahead is None and self._storing and self._storing.is_foreseen and len(self._queue) >= AHEAD:
+            self._ahead = self._foreseen(len(self._queue))
+
+    def _foreseen(self, most: int) -> _Work | None:
+        """The next batch of up to `most` parts, decided; None, and they wait on, when something has to be read for it."""
+        waiting = self._take(most)
+        batch = self._batch(waiting)
+        taken = len(batch.parts) if self._committer.foresee(batch) else 0
+        self._put_back(waiting[taken:])
+        return _Work(waiting[:taken], batch) if taken else None
+
+    def _batch(self, waiting: list[_Waiting], *, is_wary: bool = False) -> Batch:
+        return Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
+
+    def _take(self, most: int) -> list[_Waiting]:
         batch: list[_Waiting] = []
         events = size = 0
-        while self._queue:
+        while self._queue and len(batch) < most:
             head = self._queue[0]
             if batch and (events + head.events > MAX_BATCH_EVENTS or size + head.bytes > MAX_BATCH_BYTES):
                 break
@@ -124,17 +167,18 @@ class Writer:
             self._queued_bytes -= head.bytes
         return batch
 
-    async def _commit(self, waiting: list[_Waiting], *, is_wary: bool = False) -> None:
-        batch = Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
+    async def _commit(self, work: _Work) -> None:
+        waiting, batch = work
+        self._storing = batch
         started = asyncio.get_running_loop().time()
         try:
             is_stored = await self._committer.store(batch)
         except FAILURES as error:
             if is_lost(error):
                 _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
-            elif isinstance(error, asyncpg.UniqueViolationError) and not is_wary:
+            elif isinstance(error, asyncpg.UniqueViolationError) and not batch.is_wary:
                 # a dedupe key that is known, or an answer of which another process was quicker: both are there now
-                await self._commit(waiting, is_wary=True)
+                await self._commit(_Work(waiting, self._batch(waiting, is_wary=True)))
             else:
                 await self._one_by_one(waiting, error)
             return
@@ -142,15 +186,21 @@ class Writer:
             await self._one_by_one(waiting, refused)
             return
         if not is_stored:
-            await self._commit(waiting, is_wary=is_wary)
+            await self._commit(_Work(waiting, self._batch(waiting, is_wary=batch.is_wary)))
             return
         batch.committed(self._committer.heads)
-        if batch.events:
-            self._tell(batch.events, asyncio.get_running_loop().time() - started)
         taken = len(batch.parts)
-        for waiter, result in zip(waiting[:taken], batch.results, strict=True):
-            _settle(waiter, result)
         self._put_back(waiting[taken:])
+        loop = asyncio.get_running_loop()
+        # the next batch is sent first: the database works on it while this one is told
+        loop.call_soon(self._finish, waiting[:taken], batch, loop.time() - started)
+
+    def _finish(self, waiting: Sequence[_Waiting], batch: Batch, seconds: float) -> None:
+        """Publish what is stored, and answer."""
+        if batch.events:
+            self._tell(batch.events, seconds)
+        for waiter, result in zip(waiting, batch.results, strict=True):
+            _settle(waiter, result)
 
     def _put_back(self, waiting: Sequence[_Waiting]) -> None:
         self._queue.extendleft(reversed(waiting))
@@ -166,7 +216,7 @@ class Writer:
     async def _one_by_one(self, waiting: list[_Waiting], error: BaseException) -> None:
         if len(waiting) > 1:
             for waiter in waiting:
-                await self._commit([waiter])
+                await self._commit(_Work([waiter], self._batch([waiter])))
             return
         if isinstance(error, Refused):
             _settle(waiting[0], error.meaning)

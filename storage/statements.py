@@ -169,8 +169,14 @@ def _columns(mission_id: UUID, saved: SavedRow) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-async def append(
-    connection: asyncpg.Connection,
+class Appending(NamedTuple):
+    """The statement that appends a batch, as it is sent; sending it again appends the same."""
+
+    query: str
+    arguments: tuple[Any, ...]
+
+
+def appending(
     workspace_id: UUID,
     at: datetime,
     moved: Mapping[UUID, Head],
@@ -179,8 +185,8 @@ async def append(
     saved: Mapping[UUID, SavedRow],
     *,
     is_compared: bool,
-) -> int:
-    """Append, and write the projections in `saved`; give the position before the first event.
+) -> Appending:
+    """How to append, and write the projections in `saved`.
 
     When the heads are compared nothing need be locked before: SerializationError when a stream is closed, or its head is
     not `stored`.
@@ -210,9 +216,14 @@ async def append(
         _sparse([None if event.metadata == "{}" else event.metadata for event in events]),
     )
     if not saved:
-        return int(await connection.fetchval(queries.writer.append, *arguments))
+        return Appending(queries.writer.append, arguments)
     columns = map(list, zip(*(_columns(mission_id, saved[mission_id]) for mission_id in in_order(saved)), strict=True))
-    return int(await connection.fetchval(queries.writer.append_decided, *arguments, *columns, _parts(saved)))
+    return Appending(queries.writer.append_decided, (*arguments, *columns, _parts(saved)))
+
+
+async def append(connection: asyncpg.Connection, appending: Appending) -> int:
+    """Append; give the position before the first event."""
+    return int(await connection.fetchval(appending.query, *appending.arguments))
 
 
 def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:

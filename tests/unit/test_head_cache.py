@@ -43,6 +43,7 @@ async def test_what_a_failed_batch_has_moved_on_is_forgotten() -> None:
     committer = Committer(WORKSPACE, cast(Database, Away()))
     committer.heads.put({ONE: _head(1)})
     batch = Batch(WORKSPACE, [Record(ONE, [Draft(type="x_a")])], {}, StateCache())
+    assert committer.foresee(batch)
     with pytest.raises(ConnectionRefusedError):
         await committer.store(batch)
     assert [event.sequence for event in batch.events] == [2], "the head was known"
