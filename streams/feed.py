@@ -14,7 +14,7 @@ FLUSH_GAP_SECONDS = 0.005
 GAP_PER_LONE_FLUSH = 3.0
 """A large feed waits this many times as long as its flush took, divided by the frames that shared it: a flush of one costs
 as much as one of many, and the more there are, the less is won by waiting for another."""
-MOST_PATIENCE_SECONDS = 0.02
+MOST_PATIENCE_SECONDS = 0.025
 """How long it may be on that account: where all is slow, nobody shall wait long for two to share."""
 LEAST_GAP_PER_FLUSH = 0.5
 """However many frames shared it, a feed has at most two thirds of the event loop."""
