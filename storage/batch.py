@@ -37,8 +37,6 @@ class Batch:
         self._kinds = kinds
         self._cache = cache
         self.is_wary = is_wary
-        self._edition: int | None = None
-        """Of the heads that it was foreseen on."""
         self._appending: Appending | None = None
         self._decisions = Decisions(workspace_id, kinds)
 
@@ -55,13 +53,14 @@ class Batch:
 
     @property
     def is_foreseen(self) -> bool:
-        return self._edition is not None
+        return self._appending is not None
 
     def foresee(self, heads: HeadCache) -> bool:
         """Decide the batch if nothing need be read or made for it, and move the heads on; False when there is need.
 
         There is none for activity and commands without a key, on streams whose heads are known, where the states of the
-        missions that are commanded are known too.
+        missions that are commanded are known too; unless a command is refused, or leads to nothing, by a state that no
+        comparison of heads will prove.
         """
         if self.is_wary or any(
             isinstance(part, Change)
@@ -80,18 +79,12 @@ class Batch:
                     return False
                 states[part.stream_id] = state
         self._decisions.heads, self._decisions.states = known, states
-        self._edition = heads.edition
         self._decide()
-        self._appending = self._append()
+        if not states.keys() <= self._decisions.rows.keys():
+            heads.forget(self.streams)
+            return False
+        self._appending = self._append(is_compared=True)
         return True
-
-    def holds(self, heads: HeadCache) -> bool:
-        """Whether the heads are still those that it was foreseen on, and storing it proves what it decided.
-
-        A command that was refused, or led to nothing, was so by a state that no comparison of heads will prove.
-        """
-        commanded = {part.stream_id for part in self.parts if isinstance(part, Execute)}
-        return self._edition == heads.edition and commanded <= self._decisions.rows.keys()
 
     def _decide(self) -> None:
         """Find out what the parts lead to, in memory.
@@ -175,9 +168,9 @@ class Batch:
             await statements.save_answers(connection, workspace_id, self._decisions.at, self._decisions.new_answers)
         if new := {stream: head for stream, head in self._decisions.heads.items() if head.is_new}:
             await statements.open_streams(connection, workspace_id, new)
-        return await statements.append(connection, self._append())
+        return await statements.append(connection, self._append(is_compared=False))
 
-    def _append(self) -> Appending:
+    def _append(self, *, is_compared: bool) -> Appending:
         moved = in_order(self._decisions.rows.keys() | {event.stream_id for event in self.events})
         return statements.appending(
             self.workspace_id,
@@ -186,7 +179,7 @@ class Batch:
             self.events,
             self._decisions.dedupe_keys,
             self._decisions.rows,
-            is_compared=self.is_foreseen,
+            is_compared=is_compared,
         )
 
     def number(self, base: int) -> None:

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class Committer:
-    """Stores the batches of one workspace, one after another. `heads` are the streams' as they were last stored."""
+    """Stores the batches of one workspace, one after another. `heads` are the streams' as they were last stored or foreseen."""
 
     def __init__(self, workspace_id: UUID, database: Database) -> None:
         self.heads = HeadCache()
@@ -41,7 +41,7 @@ class Committer:
         if not batch.is_foreseen:
             return await self._transact(batch)
         try:
-            is_stored = batch.holds(self.heads) and await self._send(batch)
+            is_stored = await self._send(batch)
         except BaseException:
             self.heads.forget(batch.streams)
             raise

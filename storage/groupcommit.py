@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -23,6 +24,11 @@ MAX_BATCH_BYTES = 4 << 20
 MAX_QUEUE_BYTES = 16 << 20
 AHEAD = 16
 """So many waiting parts are decided while the batch before them is being stored; fewer wait for more."""
+WORTH_BEGINNING, WORTH_GOING_ON = 5.0, 8.0
+"""They are, while storing a batch takes at most this many times as long as deciding it: where it is the commit itself that
+takes long, few large batches are quicker. Halves look dearer than the whole, hence two figures."""
+_DOUBTS = 8
+"""So many batches in a row have to speak against what is done."""
 _WATCH_SECONDS = 0.1
 
 Publish = Callable[[UUID, Sequence[Event]], None]
@@ -41,6 +47,8 @@ class _Waiting(NamedTuple):
 class _Work(NamedTuple):
     waiting: list[_Waiting]
     batch: Batch
+    deciding_seconds: float = 0.0
+    """How long it took to foresee it."""
 
 
 class Writer:
@@ -60,6 +68,8 @@ class Writer:
         self._ahead: _Work | None = None
         """What is decided already, and counts on what is being stored."""
         self._storing: Batch | None = None
+        self._is_worth_ahead = True
+        self._doubts = 0
         self._task: asyncio.Task[None] | None = None
         self._watching: asyncio.TimerHandle | None = None
         self.on_batch: Callable[[int, float], None] = lambda events, seconds: None
@@ -133,23 +143,49 @@ class Writer:
     def _next(self) -> _Work:
         """The next batch: all that waits, or half of many, so that one half is decided while the other is stored."""
         count = len(self._queue)
-        if work := self._foreseen(count // 2 if count >= 2 * AHEAD else count):
+        if work := self._foreseen(count // 2 if self._is_worth_ahead and count >= 2 * AHEAD else count):
             return work
         waiting = self._take(count)
         return _Work(waiting, self._batch(waiting))
 
     def _look_ahead(self) -> None:
         """Decide what waits, counting on what is being stored, if that was foreseen itself."""
-        if self._ahead is None and self._storing and self._storing.is_foreseen and len(self._queue) >= AHEAD:
+        if (
+            self._is_worth_ahead
+            and self._ahead is None
+            and self._storing
+            and self._storing.is_foreseen
+            and len(self._queue) >= AHEAD
+        ):
             self._ahead = self._foreseen(len(self._queue))
+
+    def _weigh(self, storing_per_deciding: float) -> None:
+        """Learn of one batch whether to decide ahead."""
+        most = WORTH_GOING_ON if self._is_worth_ahead else WORTH_BEGINNING
+        self._doubts = 0 if (storing_per_deciding <= most) == self._is_worth_ahead else self._doubts + 1
+        if self._doubts == _DOUBTS:
+            self._is_worth_ahead, self._doubts = not self._is_worth_ahead, 0
+
+    async def _store(self, batch: Batch) -> bool:
+        """As its committer says. What counted on a batch that was not stored as it was foreseen waits on, undecided."""
+        is_stored = False
+        try:
+            is_stored = await self._committer.store(batch)
+        finally:
+            if not is_stored and self._ahead:
+                self._committer.heads.forget(self._ahead.batch.streams)
+                self._put_back(self._ahead.waiting)
+                self._ahead = None
+        return is_stored
 
     def _foreseen(self, most: int) -> _Work | None:
         """The next batch of up to `most` parts, decided; None, and they wait on, when something has to be read for it."""
+        began = perf_counter()
         waiting = self._take(most)
         batch = self._batch(waiting)
         taken = len(batch.parts) if self._committer.foresee(batch) else 0
         self._put_back(waiting[taken:])
-        return _Work(waiting[:taken], batch) if taken else None
+        return _Work(waiting[:taken], batch, perf_counter() - began) if taken else None
 
     def _batch(self, waiting: list[_Waiting], *, is_wary: bool = False) -> Batch:
         return Batch(self._workspace_id, [w.part for w in waiting], self._kinds, self._cache, is_wary=is_wary)
@@ -168,11 +204,11 @@ class Writer:
         return batch
 
     async def _commit(self, work: _Work) -> None:
-        waiting, batch = work
+        waiting, batch, deciding_seconds = work
         self._storing = batch
-        started = asyncio.get_running_loop().time()
+        started = perf_counter()
         try:
-            is_stored = await self._committer.store(batch)
+            is_stored = await self._store(batch)
         except FAILURES as error:
             if is_lost(error):
                 _fail(waiting, Unavailable("the database cannot be reached; nothing was stored, repeat later"), error)
@@ -188,19 +224,25 @@ class Writer:
         if not is_stored:
             await self._commit(_Work(waiting, self._batch(waiting, is_wary=batch.is_wary)))
             return
+        seconds = perf_counter() - started
+        if deciding_seconds and len(waiting) >= AHEAD:
+            self._weigh(seconds / deciding_seconds)
         batch.committed(self._committer.heads)
         taken = len(batch.parts)
         self._put_back(waiting[taken:])
-        loop = asyncio.get_running_loop()
         # the next batch is sent first: the database works on it while this one is told
-        loop.call_soon(self._finish, waiting[:taken], batch, loop.time() - started)
+        asyncio.get_running_loop().call_soon(self._finish, waiting[:taken], batch, seconds)
 
-    def _finish(self, waiting: Sequence[_Waiting], batch: Batch, seconds: float) -> None:
+    def _finish(self, waiting: list[_Waiting], batch: Batch, seconds: float) -> None:
         """Publish what is stored, and answer."""
-        if batch.events:
-            self._tell(batch.events, seconds)
-        for waiter, result in zip(waiting, batch.results, strict=True):
-            _settle(waiter, result)
+        try:
+            if batch.events:
+                self._tell(batch.events, seconds)
+            for waiter, result in zip(waiting, batch.results, strict=True):
+                _settle(waiter, result)
+        except Exception as error:  # a defect; nobody else would answer them
+            log.exception("writer.failed", workspace_id=str(self._workspace_id))
+            _fail(waiting, OutcomeUnknown(), error)
 
     def _put_back(self, waiting: Sequence[_Waiting]) -> None:
         self._queue.extendleft(reversed(waiting))
@@ -228,6 +270,8 @@ class Writer:
 def _settle(waiter: _Waiting, result: Result | Exception) -> None:
     if waiter.done.done():
         return
+    if isinstance(result, StopIteration):  # which no future takes
+        result = RuntimeError(repr(result))
     if isinstance(result, Exception):
         if not isinstance(result, MissionstreamError):
             log.error("writer.part_failed", exc_info=result)

@@ -61,14 +61,13 @@ class Head(msgspec.Struct):
 
 
 class HeadCache:
-    """The heads of one workspace's recently moved streams, as this process last knew them.
+    """The heads of one workspace's recently moved streams, as this process last knew or decided them.
 
-    Whoever takes heads moves them on, and must forget them unless that is stored; who has taken them since counts on
-    what was not, and sees it by the `edition`. The oldest go first, used or not: to read one again costs one transaction.
+    Whoever takes heads moves them on, and must forget them, with those that were taken after, unless that is stored. The
+    oldest go first, used or not: to read one again costs one transaction.
     """
 
     def __init__(self, size: int = 500) -> None:
-        self.edition = 0
         self._size = size
         self._heads: dict[UUID, Head] = {}
 
@@ -89,6 +88,5 @@ class HeadCache:
             del self._heads[next(iter(self._heads))]
 
     def forget(self, streams: Iterable[UUID]) -> None:
-        self.edition += 1
         for stream in streams:
             self._heads.pop(stream, None)

@@ -14,7 +14,7 @@ from server.missions.control import KIND, Create, Delete, Rename
 from server.missions.known import kinds
 from storage import statements, workspaces
 from storage.batch import Batch
-from storage.groupcommit import AHEAD
+from storage.groupcommit import AHEAD, WORTH_BEGINNING, WORTH_GOING_ON, Writer
 from storage.ids import new_id
 from storage.missions import Missions
 from storage.pool import Database
@@ -167,7 +167,9 @@ async def test_a_head_that_only_looks_as_expected_is_not_believed(bench: Bench) 
         more = await begun(*(bench.tick(mission_id) for _ in range(AHEAD)))
         await bench.reached("decided", "sent", "decided")
         between = await begun(other.tick(mission_id, Draft(type="x_between")))
-    assert await asyncio.gather(*first, *between, *more) == [2, *range(5, AHEAD + 6)]
+    known_one, *numbers = await asyncio.gather(*first, *between, *more)
+    assert known_one == 2
+    assert sorted(numbers) == list(range(5, AHEAD + 6))
     await other.writers.close()
     bench.published[:] = sorted(bench.published + other.published, key=lambda event: event.position)
     async with bench.database.reading() as connection:
@@ -299,3 +301,41 @@ async def test_a_defect_of_foresight_is_no_defect_of_the_append(bench: Bench, mo
 
     monkeypatch.setattr(statements, "appending", faulty)
     assert await asyncio.gather(*(bench.tick(mission_id) for _ in range(3 * AHEAD))) == list(range(2, 3 * AHEAD + 2))
+
+
+async def test_an_answer_that_no_future_takes_leaves_nobody_waiting(bench: Bench) -> None:
+    mission_id = await bench.create()
+
+    def nothing(state: Any) -> Any:
+        return next(iter(()))
+
+    async with asyncio.timeout(10):
+        bad, *ticks = await asyncio.gather(
+            bench.writers.execute(bench.workspace_id, mission_id, KIND, Rename(title="a"), answer=nothing),
+            *(bench.tick(mission_id) for _ in range(5)),
+            return_exceptions=True,
+        )
+    assert isinstance(bad, RuntimeError)
+    assert ticks == list(range(2, 7))
+
+
+async def test_where_commits_take_long_nothing_is_decided_ahead_until_they_are_quick(bench: Bench) -> None:
+    mission_id = await bench.create()
+    writer: Writer = bench.writers._writers[bench.workspace_id]
+    for _ in range(7):
+        writer._weigh(WORTH_GOING_ON + 1)
+    writer._weigh(WORTH_GOING_ON)
+    for _ in range(7):
+        writer._weigh(WORTH_GOING_ON + 1)
+    assert writer._is_worth_ahead, "a few slow ones are no rule"
+    writer._weigh(WORTH_GOING_ON + 1)
+    bench.order.clear()
+    async with bench.held():
+        first = await begun(bench.tick(mission_id))
+        more = await begun(*(bench.tick(mission_id) for _ in range(3 * AHEAD)))
+        await bench.reached("decided", "sent")
+    await asyncio.gather(*first, *more)
+    assert bench.order == ["decided", "sent", "stored"] * 2, "one large batch, not two halves"
+    for _ in range(8):
+        writer._weigh(WORTH_BEGINNING)
+    assert writer._is_worth_ahead
