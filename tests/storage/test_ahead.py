@@ -153,30 +153,31 @@ async def test_what_counted_on_a_batch_that_failed_is_decided_anew(bench: Bench)
     assert kept[missions[0], "x_known"] == 1
 
 
-async def test_a_head_that_only_looks_as_expected_is_not_believed(bench: Bench) -> None:
-    """The batch before failed, and another process has moved the stream on by as much: the numbers agree, no more."""
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_a_head_that_only_looks_as_expected_is_not_believed(bench: Bench, is_shared: bool) -> None:
+    """The batch before failed, and another process has moved a stream on by as much: the numbers agree, no more."""
     other = Bench(bench.database, bench.workspace_id, [])
-    mission_id = await bench.create()
+    failing = await bench.create()
+    moved = failing if is_shared else await bench.create()
     known = Draft(type="x_known", event_id="k", dedupe_key="k")
-    await bench.tick(mission_id, known)
-    assert await other.tick(mission_id) == 3
-    assert await bench.tick(mission_id) == 4
+    await bench.tick(failing, known)
+    assert await other.tick(moved) == (3 if is_shared else 2)
+    head = await bench.tick(moved)
     bench.order.clear()
     async with bench.held():
-        first = await begun(bench.tick(mission_id, known))
-        more = await begun(*(bench.tick(mission_id) for _ in range(AHEAD)))
+        first = await begun(bench.tick(failing, known))
+        more = await begun(*(bench.tick(moved) for _ in range(AHEAD)))
         await bench.reached("decided", "sent", "decided")
-        between = await begun(other.tick(mission_id, Draft(type="x_between")))
+        ticks = 1 if is_shared else AHEAD
+        between = await begun(*(other.tick(moved, Draft(type="x_between")) for _ in range(ticks)))
     known_one, *numbers = await asyncio.gather(*first, *between, *more)
     assert known_one == 2
-    assert sorted(numbers) == list(range(5, AHEAD + 6))
+    assert sorted(numbers) == list(range(head + 1, head + 1 + ticks + AHEAD))
     await other.writers.close()
     bench.published[:] = sorted(bench.published + other.published, key=lambda event: event.position)
     async with bench.database.reading() as connection:
-        counts = await connection.fetchval("SELECT counts FROM streams WHERE id = $1", mission_id)
-    assert msgspec.json.decode(counts) == Counter(
-        event.type for event in bench.published if event.stream_id == mission_id
-    )
+        counts = await connection.fetchval("SELECT counts FROM streams WHERE id = $1", moved)
+    assert msgspec.json.decode(counts) == Counter(event.type for event in bench.published if event.stream_id == moved)
 
 
 async def test_commands_see_what_the_batch_before_them_led_to(bench: Bench) -> None:
