@@ -221,9 +221,9 @@ def appending(
     return Appending(queries.writer.append_decided, (*arguments, *columns, _parts(saved)))
 
 
-async def append(connection: asyncpg.Connection, appending: Appending) -> int:
+async def append(connection: asyncpg.Connection, built: Appending) -> int:
     """Append; give the position before the first event."""
-    return int(await connection.fetchval(appending.query, *appending.arguments))
+    return int(await connection.fetchval(built.query, *built.arguments))
 
 
 def _sparse(column: Sequence[T | None]) -> Sequence[T | None] | None:

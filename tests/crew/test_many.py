@@ -3,6 +3,8 @@
 import asyncio
 from uuid import UUID
 
+import pytest
+
 from server.missions.crew import Mission
 from server.runs.crew import engine as engines
 from server.runs.crew.engine import CrewEngine
@@ -49,7 +51,9 @@ async def test_a_free_slot_wakes_those_that_may_get_it_and_each_gets_one_in_the_
         await world.until_status(mission, "REVIEW", "COMPLETED", seconds=30)
 
 
-async def test_who_waited_longest_is_served_first_however_slow_its_look_is(world: World) -> None:
+async def test_who_waited_longest_is_served_first_however_slow_its_look_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow, *quick = missions = await starving(world, 4)
     keeper, engine = world.serving.core.runs, engine_of(world)
     look = engine._work.state
@@ -59,7 +63,7 @@ async def test_who_waited_longest_is_served_first_however_slow_its_look_is(world
             await asyncio.sleep(0.2)
         return await look(workspace_id, mission_id)
 
-    engine._work.state = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(engine._work, "state", slowly)
     keeper.max_parallel = 1
     keeper.on_free()
     for mission in missions:
